@@ -1,0 +1,60 @@
+# What developers and CI do with Headwater. Everything sets itself up in .venv from a bare checkout; the only things
+# needed beforehand are Python 3.11 to 3.13 (PYTHON=... chooses one) and make.
+
+VENV    := .venv
+BIN     := $(VENV)/bin
+PIP     := $(BIN)/python -m pip --disable-pip-version-check --quiet
+RUNTIME := $(VENV)/.runtime-is-installed
+DEV     := $(VENV)/.dev-is-installed
+ARGS    ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check format bench docs lock clean
+
+help: ## Show this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do \
+		printf '  make %-8s %s\n' "$$name" "$$text"; done
+
+run: $(RUNTIME) ## Start Headwater with a demo account and a simulated weather station
+	@exec $(BIN)/headwater serve --demo $(ARGS)
+
+test: $(DEV) ## Run the whole test suite (ARGS="-k name" for a part)
+	@scripts/system-packages
+	$(BIN)/python -m pytest -n auto $(ARGS)
+
+check: $(DEV) ## Formatter, linter, strict types, import contracts
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: $(DEV) ## Format the code and fix what the linter can
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(DEV) ## Run every benchmark beside its peer
+	@scripts/system-packages
+	@for benchmark in benchmarks/[a-z]*.py; do \
+		echo "== $$benchmark"; $(BIN)/python "$$benchmark" || exit 1; done
+
+docs: $(DEV) ## Write the pages that are made from the code
+	$(BIN)/python -m headwater.reference > docs/settings.md.new
+	mv docs/settings.md.new docs/settings.md
+
+lock: ## Raise requirements.lock to the newest versions that pyproject.toml allows
+	scripts/refresh-lock
+
+clean: ## Remove everything that make has made, but no data
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python: | scripts/make-venv
+	scripts/make-venv $(VENV)
+
+$(RUNTIME): $(BIN)/python pyproject.toml requirements.lock
+	$(PIP) install --constraint requirements.lock --editable .
+	@touch $@
+
+$(DEV): $(BIN)/python pyproject.toml requirements.lock
+	$(PIP) install --constraint requirements.lock --editable '.[dev]'
+	@touch $@ $(RUNTIME)
