@@ -1,0 +1,452 @@
+"""The settings: one tree of frozen values, with the meaning, the unit and the limits of each beside it.
+
+Every setting is a TOML key (`mqtt.max_connections`), an environment variable
+(`HEADWATER_MQTT_MAX_CONNECTIONS`) and, where `flag` is given, an option of `headwater serve`; flag wins over
+environment, environment over file, file over default. Reading is pure: this module opens no file and looks at
+no environment of its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import enum
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from headwater.errors import ConfigurationError
+from headwater.setting_kinds import (
+    ADDRESSES,
+    HOST_NAMES,
+    Directory,
+    Kind,
+    Number,
+    OneOf,
+    OptionalFile,
+    Switch,
+    WebAddress,
+    Whole,
+)
+from headwater.setting_kinds import Address as Address  # part of the tree, so to be had with it
+
+ENVIRONMENT_PREFIX = "HEADWATER_"
+CONFIG_VARIABLE = "HEADWATER_CONFIG"
+"""Names the configuration file where `--config` does not."""
+ADMIN_VARIABLES = ("HEADWATER_ADMIN_USER", "HEADWATER_ADMIN_PASSWORD", "HEADWATER_ADMIN_TOKEN")
+
+_KUBERNETES_VARIABLE = re.compile(r"HEADWATER_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_\w+)?)")
+"""Set by Kubernetes in every pod beside a service that is called `headwater`; nobody meant them for us."""
+
+_MIB = 1024 * 1024
+_CACHE_LIMIT_MB = 1024 * 1024
+
+T = TypeVar("T")
+
+
+class StoreEngine(enum.StrEnum):
+    DUCKDB = "duckdb"
+    MEMORY = "memory"
+
+
+class LogLevel(enum.StrEnum):
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogFormat(enum.StrEnum):
+    HUMAN = "human"
+    JSON = "json"
+
+
+def setting(default: T, kind: Kind[T], doc: str, *, flag: str = "") -> T:
+    """A dataclass field that knows how it is read and what it means. `doc` is one or two plain sentences."""
+    return dataclasses.field(default=default, metadata={"kind": kind, "doc": doc, "flag": flag})
+
+
+@dataclass(frozen=True, slots=True)
+class ListenSettings:
+    """Where clients and browsers connect"""
+
+    http: tuple[Address, ...] = setting(
+        (Address("127.0.0.1", 8080),),
+        ADDRESSES,
+        "Addresses for HTTP: console, REST and MQTT over WebSocket.",
+        flag="--http",
+    )
+    https: tuple[Address, ...] = setting(
+        (Address("127.0.0.1", 8443),), ADDRESSES, "Addresses for the same over TLS.", flag="--https"
+    )
+    mqtt: tuple[Address, ...] = setting((Address("127.0.0.1", 1883),), ADDRESSES, "Addresses for MQTT.", flag="--mqtt")
+    mqtts: tuple[Address, ...] = setting(
+        (Address("127.0.0.1", 8883),), ADDRESSES, "Addresses for MQTT over TLS.", flag="--mqtts"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class TlsSettings:
+    """Certificates"""
+
+    certificate: Path | None = setting(
+        None,
+        OptionalFile(),
+        "Certificate chain (PEM) to serve. Without one, Headwater makes its own CA and server certificate.",
+        flag="--cert",
+    )
+    key: Path | None = setting(
+        None, OptionalFile(), "Private key (PEM, not encrypted) of that certificate.", flag="--key"
+    )
+    host_names: tuple[str, ...] = setting(
+        (),
+        HOST_NAMES,
+        "More names and addresses for the server certificate that Headwater makes. It always holds "
+        "localhost, the machine's own name and the addresses of the TLS listeners.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class MqttSettings:
+    """MQTT clients"""
+
+    allow_topic_keys: bool = setting(
+        True,
+        Switch(),
+        "Let clients connect without a password. They may do only what a key inside a topic allows, as older "
+        "ThingSpeak devices do that put their write key at the end of the topic.",
+    )
+    max_packet_bytes: int = setting(
+        262_144, Whole(1024, 268_435_455, "bytes"), "Largest packet that a client may send."
+    )
+    max_connections: int = setting(20_000, Whole(1, 1_000_000), "Most clients connected at the same time.")
+    max_connections_per_address: int = setting(
+        0,
+        Whole(0, 1_000_000),
+        "Most clients connected at the same time from one IP address; 0 = no such limit.",
+    )
+    connect_timeout_s: float = setting(
+        10.0, Number(0.1, 600, "seconds"), "Time from the connection to a valid CONNECT packet."
+    )
+    max_keep_alive_s: int = setting(
+        3600,
+        Whole(10, 65_535, "seconds"),
+        "Longest keep alive. A client that asks for more, or for none, gets this.",
+    )
+    max_topic_bytes: int = setting(1024, Whole(64, 65_535, "bytes"), "Longest topic or topic filter.")
+    max_topic_levels: int = setting(32, Whole(4, 1024), "Most levels (parts between `/`) of a topic.")
+    max_subscriptions: int = setting(100, Whole(1, 100_000), "Most subscriptions of one client.")
+    max_client_id_bytes: int = setting(128, Whole(23, 65_535, "bytes"), "Longest client id.")
+    max_write_buffer_bytes: int = setting(
+        _MIB,
+        Whole(16_384, 1024 * _MIB, "bytes"),
+        "How much may wait to be sent to one client. What comes on top waits in its queue (QoS 1) or is "
+        "dropped for that client (QoS 0).",
+    )
+    write_timeout_s: float = setting(
+        60.0,
+        Number(1, 3600, "seconds"),
+        "A client that reads nothing of what waits for it for so long is disconnected.",
+    )
+    max_in_flight: int = setting(
+        20, Whole(1, 65_535), "Most QoS 1 messages on their way to one client without its acknowledgement."
+    )
+    max_queued_messages: int = setting(
+        1000, Whole(0, 1_000_000), "Most messages that wait for one client beyond those in flight."
+    )
+    receive_buffer_bytes: int = setting(
+        262_144,
+        Whole(4096, 64 * _MIB, "bytes"),
+        "Size of the one buffer into which all connections read in turn.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class WebSettings:
+    """HTTP and the console"""
+
+    public_url: str = setting(
+        "",
+        WebAddress(),
+        "Address at which people reach the console from outside, for instance behind a reverse proxy.",
+    )
+    max_body_bytes: int = setting(8 * _MIB, Whole(1024, 1024 * _MIB, "bytes"), "Largest request body that is accepted.")
+    max_connections: int = setting(5000, Whole(1, 1_000_000), "Most HTTP connections at the same time.")
+    keep_alive_s: float = setting(30.0, Number(1, 3600, "seconds"), "How long an idle HTTP connection is kept open.")
+    header_timeout_s: float = setting(
+        10.0, Number(0.1, 600, "seconds"), "Time in which the head of a request must arrive."
+    )
+    session_hours: int = setting(
+        168, Whole(1, 8760, "hours"), "How long a sign-in to the console lasts (168 hours = one week)."
+    )
+    sign_in_failures_per_minute: int = setting(
+        10,
+        Whole(1, 10_000),
+        "Failed sign-ins within a minute, from one address or for one account, after which more are refused.",
+    )
+    sign_in_block_s: float = setting(300.0, Number(1, 86_400, "seconds"), "How long they are refused then.")
+
+
+@dataclass(frozen=True, slots=True)
+class IngestSettings:
+    """From received to stored"""
+
+    flush_interval_ms: float = setting(
+        2.0,
+        Number(0, 1000, "milliseconds"),
+        "How long a write waits for others to share its commit. More gives larger commits and later answers.",
+    )
+    flush_points: int = setting(
+        50_000, Whole(1, 10_000_000, "points"), "So many points are committed without waiting any longer."
+    )
+    max_pending_points: int = setting(
+        500_000,
+        Whole(1000, 100_000_000, "points"),
+        "Points that may wait for the store before Headwater stops reading from its clients.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """Where points are kept"""
+
+    engine: StoreEngine = setting(
+        StoreEngine.DUCKDB,
+        OneOf(StoreEngine),
+        "`duckdb` keeps points on disk; `memory` forgets them when the server stops.",
+    )
+    memory_limit_mb: int = setting(
+        1024,
+        Whole(64, _CACHE_LIMIT_MB, "megabytes"),
+        "How much memory the store may use for its pages and queries.",
+    )
+    threads: int = setting(
+        0,
+        Whole(0, 1024),
+        "Threads that the store may use for queries; 0 = as many as there are processor cores.",
+    )
+    wal_limit_mb: int = setting(
+        8,
+        Whole(1, 16_384, "megabytes"),
+        "Size at which the write-ahead log is folded into the data file. Commits wait meanwhile, about 3 ms for each "
+        "megabyte.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ThingSpeakSettings:
+    """The ThingSpeak dialect"""
+
+    max_field_bytes: int = setting(255, Whole(16, 65_535, "bytes"), "Longest value of one field or status.")
+    max_message_bytes: int = setting(3000, Whole(256, _MIB, "bytes"), "Largest update, by HTTP or MQTT.")
+    max_results: int = setting(8000, Whole(1, 1_000_000, "entries"), "Most entries in one answer.")
+
+
+@dataclass(frozen=True, slots=True)
+class LimitSettings:
+    """What one account may own"""
+
+    channels_per_account: int = setting(10_000, Whole(1, 10_000_000), "Most channels of one account.")
+    devices_per_account: int = setting(20_000, Whole(1, 10_000_000), "Most MQTT devices of one account.")
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """Logs, which go to standard error"""
+
+    level: LogLevel = setting(LogLevel.INFO, OneOf(LogLevel), "The least that is logged.", flag="--log-level")
+    format: LogFormat = setting(
+        LogFormat.HUMAN,
+        OneOf(LogFormat),
+        "`human`: one readable line for each event, on a terminal in colour. `json`: one JSON object a line.",
+        flag="--log-format",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything an operator may set. `Settings()` is all defaults."""
+
+    data: Path = setting(
+        Path("headwater-data"),
+        Directory(),
+        "Directory with everything that Headwater keeps. It is made on the first start.",
+        flag="--data",
+    )
+    listen: ListenSettings = ListenSettings()
+    tls: TlsSettings = TlsSettings()
+    mqtt: MqttSettings = MqttSettings()
+    web: WebSettings = WebSettings()
+    ingest: IngestSettings = IngestSettings()
+    store: StoreSettings = StoreSettings()
+    thingspeak: ThingSpeakSettings = ThingSpeakSettings()
+    limits: LimitSettings = LimitSettings()
+    log: LogSettings = LogSettings()
+
+    @property
+    def registry_url(self) -> str:
+        """The database of accounts, channels and devices, as SQLAlchemy names it."""
+        return f"sqlite:///{self.data / 'registry.db'}"
+
+
+@dataclass(frozen=True, slots=True)
+class AdminSeed:
+    """The administrator to make on the first start, as far as the environment says; None = generate."""
+
+    user: str | None = None
+    password: str | None = dataclasses.field(default=None, repr=False)
+    token: str | None = dataclasses.field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """One setting as an operator sees it."""
+
+    key: str
+    """Dotted, as in TOML: `mqtt.max_connections`."""
+    section: str
+    """The part before the dot; empty for `data`."""
+    name: str
+    default: object
+    kind: Kind[object]
+    doc: str
+    flag: str
+    """Option of `headwater serve`, or empty."""
+
+    @property
+    def variable(self) -> str:
+        return ENVIRONMENT_PREFIX + self.key.replace(".", "_").upper()
+
+
+def definitions() -> list[Definition]:
+    """Every setting there is, in the order of the tree."""
+    return list(_definitions_of("", Settings()))
+
+
+def section_titles() -> dict[str, str]:
+    """Section name to what it is about, in the order of the tree; the settings outside of any come first."""
+    titles = {"": "Data"}
+    for field in dataclasses.fields(Settings):
+        if dataclasses.is_dataclass(field.default):
+            titles[field.name] = (field.default.__doc__ or "").strip()
+    return titles
+
+
+def load_settings(flags: Mapping[str, str], environ: Mapping[str, str], config_text: str | None) -> Settings:
+    """Put the tree together.
+
+    Args: `flags` maps dotted keys to text as given on the command line (lists with commas); `environ` is
+    looked through for `HEADWATER_*`; `config_text` is the TOML of the configuration file, if there is one.
+    Raises `ConfigurationError` that names the key, its source, and what is allowed or which key was meant.
+    """
+    known = {definition.key: definition for definition in definitions()}
+    values: dict[str, object] = {}
+    for key, toml_value in _flatten(_parse_toml(config_text or ""), known):
+        values[key] = _read(known[key], "in the configuration file", toml_value, from_toml=True)
+    for key, text in _from_environment(environ, known):
+        values[key] = _read(known[key], f"from {known[key].variable}", text)
+    for key, text in flags.items():
+        values[key] = _read(known[key], f"from {known[key].flag or 'the command line'}", text)
+    settings = _build(values)
+    _check_together(settings)
+    return settings
+
+
+def load_admin_seed(environ: Mapping[str, str]) -> AdminSeed:
+    """The administrator from the environment; a variable that is empty counts as not set."""
+    return AdminSeed(*(environ.get(variable) or None for variable in ADMIN_VARIABLES))
+
+
+def _definitions_of(section: str, tree: Any) -> Iterator[Definition]:
+    for field in dataclasses.fields(tree):
+        if dataclasses.is_dataclass(field.default):
+            yield from _definitions_of(field.name, field.default)
+        else:
+            key = f"{section}.{field.name}" if section else field.name
+            meta = field.metadata
+            yield Definition(key, section, field.name, field.default, meta["kind"], meta["doc"], meta["flag"])
+
+
+def _parse_toml(text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # ValueError: bad TOML, or a number of absurd length
+        raise ConfigurationError(f"the configuration file is not valid TOML: {error}") from error
+
+
+def _flatten(document: dict[str, Any], known: Mapping[str, Definition]) -> Iterator[tuple[str, object]]:
+    """Dotted keys and values of a TOML document; anything that is no setting is an error."""
+    sections = {definition.section for definition in known.values()} - {""}
+    for name, value in document.items():
+        if name in known:
+            yield name, value
+        elif name not in sections:
+            raise ConfigurationError(
+                f"unknown setting {name!r} in the configuration file{_nearest(name, sections | set(known))}"
+            )
+        elif not isinstance(value, dict):
+            raise ConfigurationError(
+                f"{name!r} in the configuration file is a section: write [{name}] and its settings below it"
+            )
+        else:
+            for key in (f"{name}.{inner}" for inner in value):
+                if key not in known:
+                    raise ConfigurationError(f"unknown setting {key!r} in the configuration file{_nearest(key, known)}")
+                yield key, value[key.removeprefix(f"{name}.")]
+
+
+def _from_environment(environ: Mapping[str, str], known: Mapping[str, Definition]) -> Iterator[tuple[str, str]]:
+    keys = {definition.variable: key for key, definition in known.items()}
+    for variable in sorted(environ):
+        if not variable.startswith(ENVIRONMENT_PREFIX) or variable in (CONFIG_VARIABLE, *ADMIN_VARIABLES):
+            continue
+        if variable in keys:
+            yield keys[variable], environ[variable]
+        elif not _KUBERNETES_VARIABLE.fullmatch(variable):
+            candidates = [*keys, CONFIG_VARIABLE, *ADMIN_VARIABLES]
+            nearest = _nearest(variable, candidates, prefix=ENVIRONMENT_PREFIX)
+            raise ConfigurationError(f"unknown environment variable {variable!r}{nearest}")
+
+
+def _nearest(name: str, candidates: Iterable[str], *, prefix: str = "") -> str:
+    """The end of a message about an unknown name: which known one was probably meant. What all of them begin
+    with says nothing about that."""
+    known = sorted(candidate.removeprefix(prefix) for candidate in candidates)
+    matches = difflib.get_close_matches(name.removeprefix(prefix), known, n=1, cutoff=0.5)
+    if not matches:
+        return "; `headwater serve --help` lists all settings"
+    return f"; did you mean {prefix + matches[0]!r}?"
+
+
+def _read(definition: Definition, source: str, value: Any, *, from_toml: bool = False) -> object:
+    kind = definition.kind
+    try:
+        return kind.from_toml(value) if from_toml else kind.from_text(value)
+    except ValueError as error:
+        raise ConfigurationError(f"{definition.key} ({source}): {error}; allowed: {kind.allowed}") from error
+
+
+def _build(values: Mapping[str, object]) -> Settings:
+    sections: dict[str, dict[str, object]] = {}
+    for definition in definitions():
+        if definition.key in values:
+            sections.setdefault(definition.section, {})[definition.name] = values[definition.key]
+    changes: dict[str, Any] = dict(sections.pop("", {}))
+    for name, inner in sections.items():
+        changes[name] = dataclasses.replace(getattr(Settings(), name), **inner)
+    return dataclasses.replace(Settings(), **changes)
+
+
+def _check_together(settings: Settings) -> None:
+    """What no single setting can tell."""
+    if (settings.tls.certificate is None) != (settings.tls.key is None):
+        given, missing = ("certificate", "key") if settings.tls.certificate else ("key", "certificate")
+        raise ConfigurationError(f"tls.{given} is set and tls.{missing} is not: set both, or neither for the own CA")
+    if settings.ingest.max_pending_points < settings.ingest.flush_points:
+        raise ConfigurationError(
+            f"ingest.max_pending_points ({settings.ingest.max_pending_points}) must be at least "
+            f"ingest.flush_points ({settings.ingest.flush_points})"
+        )
