@@ -1,0 +1,107 @@
+"""The registry's content in memory, indexed by what clients show: names, client ids, keys. Decides nothing.
+
+Secrets are indexed by their SHA-256, so that the time a look-up takes says nothing about them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+from headwater.registry.entities import Account, AccountToken, Channel, MqttDevice
+from headwater.registry.keys import hash_secret
+from headwater.registry.registry import Snapshot
+
+
+class KnownDevice(NamedTuple):
+    """A device with the SHA-256 of its password."""
+
+    device: MqttDevice
+    password_hash: bytes
+
+
+class Directory:
+    """Look things up in the dictionaries; change them through the methods only, which keep the indexes in
+    step."""
+
+    def __init__(self, snapshot: Snapshot | None = None) -> None:
+        self.accounts: dict[int, Account] = {}
+        self.tokens: dict[bytes, AccountToken] = {}
+        """By SHA-256."""
+        self.channels: dict[int, Channel] = {}
+        self.devices: dict[int, KnownDevice] = {}
+
+        self.account_ids: dict[str, int] = {}
+        """By name."""
+        self.user_keys: dict[bytes, int] = {}
+        """SHA-256 of a user API key to account id; likewise below."""
+        self.mqtt_keys: dict[bytes, int] = {}
+        self.write_keys: dict[bytes, int] = {}
+        """SHA-256 of a write key to channel id; likewise below."""
+        self.read_keys: dict[bytes, int] = {}
+        self.device_ids: dict[str, int] = {}
+        """By client id."""
+        if snapshot is not None:
+            self._fill(snapshot)
+
+    def put_account(self, account: Account) -> None:
+        if account.id in self.accounts:
+            self.remove_account(account.id)
+        self.accounts[account.id] = account
+        self.account_ids[account.name] = account.id
+        self.user_keys[hash_secret(account.user_api_key)] = account.id
+        self.mqtt_keys[hash_secret(account.mqtt_api_key)] = account.id
+
+    def remove_account(self, account_id: int) -> None:
+        """Remove an account, but nothing that it owns."""
+        account = self.accounts.pop(account_id)
+        del self.account_ids[account.name]
+        del self.user_keys[hash_secret(account.user_api_key)]
+        del self.mqtt_keys[hash_secret(account.mqtt_api_key)]
+
+    def remove_token(self, token_id: int) -> None:
+        for token_hash in [key for key, token in self.tokens.items() if token.id == token_id]:
+            del self.tokens[token_hash]
+
+    def put_channel(self, channel: Channel) -> None:
+        if channel.id in self.channels:
+            self._forget_channel(channel.id)
+        self.channels[channel.id] = channel
+        for api_key in channel.api_keys:
+            index = self.write_keys if api_key.allows_write else self.read_keys
+            index[hash_secret(api_key.key)] = channel.id
+
+    def remove_channel(self, channel_id: int) -> list[int]:
+        """Remove a channel and the grants on it; returns the ids of the devices that had one."""
+        self._forget_channel(channel_id)
+        holders = [
+            known
+            for known in self.devices.values()
+            if any(grant.bucket_id == channel_id for grant in known.device.grants)
+        ]
+        for device, password_hash in holders:
+            kept = tuple(grant for grant in device.grants if grant.bucket_id != channel_id)
+            self.devices[device.id] = KnownDevice(replace(device, grants=kept), password_hash)
+        return [device.id for device, _ in holders]
+
+    def put_device(self, device: MqttDevice, password_hash: bytes) -> None:
+        self.devices[device.id] = KnownDevice(device, password_hash)
+        self.device_ids[device.client_id] = device.id  # client ids never change
+
+    def remove_device(self, device_id: int) -> None:
+        del self.device_ids[self.devices.pop(device_id).device.client_id]
+
+    def _fill(self, snapshot: Snapshot) -> None:
+        for account in snapshot.accounts:
+            self.put_account(account)
+        for token, token_hash in snapshot.tokens:
+            self.tokens[token_hash] = token
+        for channel in snapshot.channels:
+            self.put_channel(channel)
+        for device, password_hash in snapshot.devices:
+            self.put_device(device, password_hash)
+
+    def _forget_channel(self, channel_id: int) -> None:
+        for api_key in self.channels.pop(channel_id).api_keys:
+            index = self.write_keys if api_key.allows_write else self.read_keys
+            del index[hash_secret(api_key.key)]

@@ -1,0 +1,103 @@
+"""What the registry knows: accounts, tokens, channels with their keys, MQTT devices with their grants. Values
+only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from headwater.model.principal import Grant
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A person's space. ThingSpeak calls it a user, InfluxDB an organisation."""
+
+    id: int
+    name: str
+    is_admin: bool
+    user_api_key: str
+    """ThingSpeak's user key: manages channels over REST. 16 characters of 0-9A-Z."""
+    mqtt_api_key: str
+    """ThingSpeak's account-wide MQTT key (legacy subscribe password). 16 characters of 0-9A-Z."""
+    time_zone: str
+    created_at: datetime
+    session_epoch: int
+    """Grows when the password changes, so that older browser sessions end."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccountToken:
+    """A token with all rights of its account. Only its hash is kept; the text is shown once."""
+
+    id: int
+    account_id: int
+    name: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A channel's write or read key. 16 characters of 0-9A-Z."""
+
+    id: int
+    key: str
+    allows_write: bool
+    note: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelSettings:
+    """What an owner may set on a ThingSpeak channel; every text may be empty.
+
+    `fields` maps field number (1..8) to its name; a number that is missing has no name and is not shown.
+    """
+
+    name: str = ""
+    description: str = ""
+    fields: dict[int, str] = field(default_factory=dict)
+    latitude: str = "0.0"
+    longitude: str = "0.0"
+    elevation: str = ""
+    is_public: bool = False
+    url: str = ""
+    github_url: str = ""
+    metadata: str = ""
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """A bucket with up to 8 named fields. The channel id is the bucket id."""
+
+    id: int
+    account_id: int
+    settings: ChannelSettings
+    api_keys: tuple[ApiKey, ...]
+    """The write key first, then read keys by age."""
+    created_at: datetime
+    updated_at: datetime
+
+    @property
+    def write_key(self) -> str:
+        return next(key.key for key in self.api_keys if key.allows_write)
+
+    @property
+    def read_keys(self) -> tuple[str, ...]:
+        return tuple(key.key for key in self.api_keys if not key.allows_write)
+
+
+@dataclass(frozen=True, slots=True)
+class MqttDevice:
+    """Something that signs in over MQTT. Client id and user name are the same text; the password is kept as a
+    hash."""
+
+    id: int
+    account_id: int
+    name: str
+    client_id: str
+    username: str
+    is_enabled: bool
+    grants: tuple[Grant, ...]
+    created_at: datetime

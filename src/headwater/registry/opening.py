@@ -1,0 +1,102 @@
+"""Open a registry database: create it private to its owner, bring its tables up to date, set its pragmas."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import QueuePool
+
+from headwater.errors import ConfigurationError
+from headwater.registry.registry import Registry, utc_now
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+BUSY_TIMEOUT_MS = 5000  # the command line may write beside a running server
+
+
+def open_registry(url: str, *, now: Callable[[], datetime] = utc_now) -> Registry:
+    """Open the database at this SQLAlchemy URL (`sqlite:///DIR/registry.db`), creating and migrating it as
+    needed.
+
+    Raises: `ConfigurationError` when it cannot be opened, is no database, or was written by a newer
+    Headwater.
+    """
+    try:
+        parsed = make_url(url)
+        engine = _build_engine(parsed)
+    except (SQLAlchemyError, ImportError) as error:
+        raise ConfigurationError("the registry's database URL cannot be used") from error
+    where = parsed.database or parsed.render_as_string(hide_password=True)
+    try:
+        if parsed.get_backend_name() == "sqlite":
+            _create_private(parsed)
+        migrate(engine)
+    except (SQLAlchemyError, OSError) as error:
+        engine.dispose()
+        reason = getattr(error, "orig", None) or error
+        raise ConfigurationError(f"cannot open the registry {where}: {reason}") from error
+    except ConfigurationError:
+        engine.dispose()
+        raise
+    return Registry(engine, now=now)
+
+
+def migrate(engine: Engine) -> None:
+    """Bring the tables up to this version in one transaction; nothing changes when that fails.
+
+    Raises: `ConfigurationError` when the database comes from a newer version.
+    """
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    with engine.begin() as connection:
+        if not known.issuperset(MigrationContext.configure(connection).get_current_heads()):
+            raise ConfigurationError(
+                "the registry was written by a newer Headwater; upgrade Headwater or restore an older backup"
+            )
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def _build_engine(url: URL) -> Engine:
+    # One connection, because one thread uses it. Parameters hidden: keys and hashes must not reach a
+    # traceback.
+    engine = create_engine(url, poolclass=QueuePool, pool_size=1, max_overflow=0, hide_parameters=True)
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _set_pragmas)
+        event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _create_private(url: URL) -> None:
+    """Create the file with mode 0600 before SQLite would: it gives WAL and shared memory files the mode of
+    the database."""
+    if url.database is not None and url.database != ":memory:":
+        os.close(os.open(url.database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+
+def _set_pragmas(connection: sqlite3.Connection, _: Any) -> None:
+    connection.isolation_level = None  # the driver's own BEGIN leaves out DDL; `_begin` does it instead
+    for pragma in (
+        f"busy_timeout = {BUSY_TIMEOUT_MS}",
+        "journal_mode = WAL",
+        "synchronous = FULL",  # a key that was handed out must survive a power cut
+        "foreign_keys = ON",
+    ):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _begin(connection: Connection) -> None:
+    # Immediate: two processes that both read before they write would otherwise fail without waiting for each
+    # other.
+    connection.exec_driver_sql("BEGIN IMMEDIATE")

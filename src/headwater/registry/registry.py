@@ -1,0 +1,396 @@
+"""The registry's reads and writes: each method is one transaction and gives entities.
+
+Every method may block on disk: the services call them through `RegistryWorker`. Ownership is checked here, in
+the transaction that makes the change: what belongs to another account is `NotFound`. Texts and limits are the
+services' business and come in as arguments. Errors: `NotFound`, `Conflict` (a limit is reached, or a name or
+key is taken), `StorageError` for whatever the database refuses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy import Engine, delete, func, select
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from headwater.errors import Conflict, NotFound, StorageError
+from headwater.model.principal import Grant
+from headwater.registry.entities import Account, AccountToken, Channel, ChannelSettings, MqttDevice
+from headwater.registry.tables import (
+    CHANNEL_KIND,
+    AccountRow,
+    AccountTokenRow,
+    ApiKeyRow,
+    BucketRow,
+    ChannelRow,
+    MqttDeviceRow,
+)
+
+MAX_ID = 2**31 - 1  # what an INTEGER column takes in every database; no greater id was ever given out
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything that decides who may do what, at one moment."""
+
+    accounts: tuple[Account, ...]
+    tokens: tuple[tuple[AccountToken, bytes], ...]
+    """With the SHA-256 of each token."""
+    channels: tuple[Channel, ...]
+    devices: tuple[tuple[MqttDevice, bytes], ...]
+    """With the SHA-256 of each password."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewToken:
+    """A token to keep: its name and the SHA-256 of its text."""
+
+    name: str
+    token_hash: bytes
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Registry:
+    """Accounts, channels and MQTT devices in a database. `open_registry` makes one; `close()` gives the file
+    free."""
+
+    def __init__(self, engine: Engine, *, now: Callable[[], datetime] = utc_now) -> None:
+        self._engine = engine
+        self._now = now
+        self._data_version = self._read_data_version()
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def snapshot(self) -> Snapshot:
+        with self._transaction() as session:
+            accounts = session.scalars(select(AccountRow).order_by(AccountRow.id))
+            tokens = session.scalars(select(AccountTokenRow).order_by(AccountTokenRow.id))
+            channels = session.scalars(select(ChannelRow).order_by(ChannelRow.bucket_id))
+            devices = session.scalars(select(MqttDeviceRow).order_by(MqttDeviceRow.id))
+            return Snapshot(
+                accounts=tuple(row.entity() for row in accounts),
+                tokens=tuple((row.entity(), row.token_hash) for row in tokens),
+                channels=tuple(row.entity() for row in channels),
+                devices=tuple((row.entity(), row.password_hash) for row in devices),
+            )
+
+    def changed_elsewhere(self) -> bool:
+        """Whether another process wrote (the command line, say) since the last call or since the opening.
+
+        On SQLite; elsewhere always False.
+        """
+        before, self._data_version = self._data_version, self._read_data_version()
+        return before != self._data_version
+
+    # Accounts and their tokens
+
+    def add_account(
+        self,
+        name: str,
+        *,
+        password_hash: str,
+        user_api_key: str,
+        mqtt_api_key: str,
+        is_admin: bool,
+        time_zone: str,
+        token: NewToken | None = None,
+    ) -> tuple[Account, AccountToken | None]:
+        with self._transaction() as session:
+            if session.scalar(select(AccountRow.id).where(AccountRow.name == name)) is not None:
+                raise Conflict(f"there is an account named {name} already")
+            account = AccountRow(
+                name=name,
+                password_hash=password_hash,
+                is_admin=is_admin,
+                user_api_key=user_api_key,
+                mqtt_api_key=mqtt_api_key,
+                time_zone=time_zone,
+                session_epoch=1,
+                created_at=self._now(),
+            )
+            session.add(account)
+            session.flush()
+            added = None if token is None else self._add_token(session, account.id, token)
+            return account.entity(), added
+
+    def remove_account(self, account_id: int) -> None:
+        """Remove an account and everything it owns here."""
+        with self._transaction() as session:
+            self._account(session, account_id)
+            session.execute(delete(AccountRow).where(AccountRow.id == account_id))
+
+    def password_of(self, name: str) -> tuple[int, str] | None:
+        """Id and password hash of the account of this name."""
+        with self._transaction() as session:
+            row = session.execute(
+                select(AccountRow.id, AccountRow.password_hash).where(AccountRow.name == name)
+            ).one_or_none()
+            return None if row is None else (row.id, row.password_hash)
+
+    def set_password(self, account_id: int, password_hash: str) -> Account:
+        """A new password, which ends the sessions that began with an older one."""
+        with self._transaction() as session:
+            row = self._account(session, account_id)
+            row.password_hash = password_hash
+            row.session_epoch += 1
+            return row.entity()
+
+    def renew_password_hash(self, account_id: int, old_hash: str, new_hash: str) -> None:
+        """The same password hashed anew; nothing happens when the password was changed meanwhile."""
+        with self._transaction() as session:
+            row = self._account(session, account_id)
+            if row.password_hash == old_hash:
+                row.password_hash = new_hash
+
+    def set_user_api_key(self, account_id: int, key: str) -> Account:
+        with self._transaction() as session:
+            row = self._account(session, account_id)
+            row.user_api_key = key
+            return row.entity()
+
+    def set_mqtt_api_key(self, account_id: int, key: str) -> Account:
+        with self._transaction() as session:
+            row = self._account(session, account_id)
+            row.mqtt_api_key = key
+            return row.entity()
+
+    def set_time_zone(self, account_id: int, time_zone: str) -> Account:
+        with self._transaction() as session:
+            row = self._account(session, account_id)
+            row.time_zone = time_zone
+            return row.entity()
+
+    def add_token(self, account_id: int, token: NewToken, *, most: int) -> AccountToken:
+        with self._transaction() as session:
+            self._account(session, account_id)
+            _leave_room(session, AccountTokenRow.account_id, account_id, most, "tokens")
+            return self._add_token(session, account_id, token)
+
+    def remove_token(self, account_id: int, token_id: int) -> AccountToken:
+        with self._transaction() as session:
+            row = session.get(AccountTokenRow, _known_id(token_id, "token"))
+            if row is None or row.account_id != account_id:
+                raise _not_found("token", token_id)
+            session.delete(row)
+            return row.entity()
+
+    # Channels and their keys
+
+    def add_channel(
+        self, account_id: int, settings: ChannelSettings, *, write_key: str, read_key: str, most: int
+    ) -> Channel:
+        with self._transaction() as session:
+            self._account(session, account_id)
+            _leave_room(session, BucketRow.account_id, account_id, most, "channels")
+            now = self._now()
+            bucket = BucketRow(account_id=account_id, kind=CHANNEL_KIND, created_at=now, updated_at=now)
+            bucket.api_keys = [
+                ApiKeyRow(key=write_key, allows_write=True, note="", created_at=now),
+                ApiKeyRow(key=read_key, allows_write=False, note="", created_at=now),
+            ]
+            row = ChannelRow(bucket=bucket)
+            row.apply(settings)
+            session.add(row)
+            session.flush()
+            return row.entity()
+
+    def update_channel(self, account_id: int, channel_id: int, settings: ChannelSettings) -> Channel:
+        with self._transaction() as session:
+            row = self._channel(session, account_id, channel_id)
+            row.apply(settings)
+            row.bucket.updated_at = self._now()
+            return row.entity()
+
+    def remove_channel(self, account_id: int, channel_id: int) -> Channel:
+        """Remove a channel, its keys, and the grants on it. Returns it as it was."""
+        with self._transaction() as session:
+            channel = self._channel(session, account_id, channel_id).entity()
+            session.execute(delete(BucketRow).where(BucketRow.id == channel_id))
+            return channel
+
+    def set_write_key(self, account_id: int, channel_id: int, key: str) -> Channel:
+        with self._transaction() as session:
+            row = self._channel(session, account_id, channel_id)
+            write_key = next(api_key for api_key in row.bucket.api_keys if api_key.allows_write)
+            write_key.key = key
+            write_key.created_at = self._now()
+            return row.entity()
+
+    def add_read_key(self, account_id: int, channel_id: int, key: str, *, note: str, most: int) -> Channel:
+        with self._transaction() as session:
+            row = self._channel(session, account_id, channel_id)
+            if sum(not api_key.allows_write for api_key in row.bucket.api_keys) >= most:
+                raise Conflict(f"a channel may have at most {most} read keys")
+            row.bucket.api_keys.append(ApiKeyRow(key=key, allows_write=False, note=note, created_at=self._now()))
+            session.flush()
+            return row.entity()
+
+    def set_key_note(self, account_id: int, channel_id: int, key_id: int, note: str) -> Channel:
+        with self._transaction() as session:
+            row = self._channel(session, account_id, channel_id)
+            for api_key in row.bucket.api_keys:
+                if api_key.id == key_id:
+                    api_key.note = note
+                    return row.entity()
+            raise _not_found("key", key_id)
+
+    def remove_read_key(self, account_id: int, channel_id: int, key_id: int) -> Channel:
+        with self._transaction() as session:
+            row = self._channel(session, account_id, channel_id)
+            for api_key in row.bucket.api_keys:
+                if api_key.id == key_id and not api_key.allows_write:
+                    row.bucket.api_keys.remove(api_key)
+                    return row.entity()
+            raise _not_found("read key", key_id)
+
+    # MQTT devices and their grants
+
+    def add_device(
+        self,
+        account_id: int,
+        *,
+        name: str,
+        client_id: str,
+        password_hash: bytes,
+        grants: Sequence[Grant],
+        most: int,
+    ) -> MqttDevice:
+        with self._transaction() as session:
+            self._account(session, account_id)
+            _leave_room(session, MqttDeviceRow.account_id, account_id, most, "MQTT devices")
+            _check_grants(session, account_id, grants)
+            row = MqttDeviceRow(
+                account_id=account_id,
+                name=name,
+                client_id=client_id,
+                username=client_id,
+                password_hash=password_hash,
+                is_enabled=True,
+                created_at=self._now(),
+            )
+            row.grant(grants)
+            session.add(row)
+            session.flush()
+            return row.entity()
+
+    def update_device(
+        self,
+        account_id: int,
+        device_id: int,
+        *,
+        name: str | None = None,
+        grants: Sequence[Grant] | None = None,
+        is_enabled: bool | None = None,
+    ) -> MqttDevice:
+        """Change what is given, leave what is None."""
+        with self._transaction() as session:
+            row = self._device(session, account_id, device_id)
+            if name is not None:
+                row.name = name
+            if grants is not None:
+                _check_grants(session, account_id, grants)
+                row.grant(grants)
+            if is_enabled is not None:
+                row.is_enabled = is_enabled
+            return row.entity()
+
+    def set_device_password(self, account_id: int, device_id: int, password_hash: bytes) -> MqttDevice:
+        with self._transaction() as session:
+            row = self._device(session, account_id, device_id)
+            row.password_hash = password_hash
+            return row.entity()
+
+    def remove_device(self, account_id: int, device_id: int) -> MqttDevice:
+        with self._transaction() as session:
+            device = self._device(session, account_id, device_id).entity()
+            session.execute(delete(MqttDeviceRow).where(MqttDeviceRow.id == device_id))
+            return device
+
+    # What the methods share
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Session]:
+        """Commits at the end, rolls back on any error. The database's errors become ours."""
+        try:
+            with Session(self._engine, expire_on_commit=False) as session, session.begin():
+                yield session
+        except IntegrityError as error:
+            raise Conflict("a name or key like that exists already") from error
+        except SQLAlchemyError as error:
+            reason = getattr(error, "orig", None) or type(error).__name__
+            raise StorageError(f"the registry's database failed: {reason}") from error
+
+    def _read_data_version(self) -> int:
+        if self._engine.dialect.name != "sqlite":
+            return 0
+        with self._transaction() as session:
+            # Differs between two readings on one connection if, and only if, another connection wrote in
+            # between.
+            return int(session.connection().exec_driver_sql("PRAGMA data_version").scalar_one())
+
+    def _add_token(self, session: Session, account_id: int, token: NewToken) -> AccountToken:
+        row = AccountTokenRow(
+            account_id=account_id, name=token.name, token_hash=token.token_hash, created_at=self._now()
+        )
+        session.add(row)
+        session.flush()
+        return row.entity()
+
+    def _account(self, session: Session, account_id: int) -> AccountRow:
+        row = session.get(AccountRow, _known_id(account_id, "account"))
+        if row is None:
+            raise _not_found("account", account_id)
+        return row
+
+    def _channel(self, session: Session, account_id: int, channel_id: int) -> ChannelRow:
+        row = session.get(ChannelRow, _known_id(channel_id, "channel"))
+        if row is None or row.bucket.account_id != account_id:
+            raise _not_found("channel", channel_id)
+        return row
+
+    def _device(self, session: Session, account_id: int, device_id: int) -> MqttDeviceRow:
+        row = session.get(MqttDeviceRow, _known_id(device_id, "MQTT device"))
+        if row is None or row.account_id != account_id:
+            raise _not_found("MQTT device", device_id)
+        return row
+
+
+def _not_found(thing: str, thing_id: int) -> NotFound:
+    return NotFound(f"there is no {thing} {thing_id}")
+
+
+def _known_id(number: int, thing: str) -> int:
+    """An id that the database can be asked for; a driver would fail on a greater one."""
+    if not 0 < number <= MAX_ID:
+        raise _not_found(thing, number)
+    return number
+
+
+def _leave_room(session: Session, owner: InstrumentedAttribute[int], account_id: int, most: int, things: str) -> None:
+    """Raise `Conflict` when the account has `most` of these already."""
+    count = session.scalar(select(func.count()).where(owner == account_id)) or 0
+    if count >= most:
+        raise Conflict(f"an account may have at most {most} {things}")
+
+
+def _check_grants(session: Session, account_id: int, grants: Sequence[Grant]) -> None:
+    """Raise `NotFound` for the first grant on something that is not a channel of this account."""
+    wanted = [_known_id(grant.bucket_id, "channel") for grant in grants]
+    owned = set(
+        session.scalars(
+            select(BucketRow.id).where(
+                BucketRow.account_id == account_id, BucketRow.kind == CHANNEL_KIND, BucketRow.id.in_(wanted)
+            )
+        )
+    )
+    for bucket_id in wanted:
+        if bucket_id not in owned:
+            raise _not_found("channel", bucket_id)

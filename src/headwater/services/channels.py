@@ -1,0 +1,194 @@
+"""ThingSpeak channels: made, changed and deleted by their owner, with their keys. Knows no dialect and no
+entry.
+
+Every method takes the account that asks; another account's channel is `NotFound`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+
+from headwater.errors import BadRequest, NotFound
+from headwater.registry.entities import Channel, ChannelSettings
+from headwater.registry.keys import generate_api_key
+from headwater.registry.worker import RegistryWorker
+from headwater.services.access import Access
+from headwater.services.checks import check_text
+
+FIELD_NUMBERS = range(1, 9)
+MAX_NAME_LENGTH = 255
+MAX_DESCRIPTION_LENGTH = 8000
+MAX_METADATA_LENGTH = 8000
+MAX_URL_LENGTH = 2000
+MAX_COORDINATE_LENGTH = 32
+MAX_TAGS = 32
+MAX_TAG_LENGTH = 64
+MAX_NOTE_LENGTH = 255
+
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
+
+
+class Channels:
+    """The channels of every account.
+
+    Args: `on_deleted` is awaited with each deleted channel once the registry has let go of it, even when the
+    caller went away meanwhile; the limits raise `Conflict`.
+    """
+
+    def __init__(
+        self,
+        worker: RegistryWorker,
+        access: Access,
+        *,
+        on_deleted: Callable[[Channel], Awaitable[None]] | None = None,
+        max_channels_per_account: int = 10_000,
+        max_read_keys_per_channel: int = 100,
+    ) -> None:
+        self._worker = worker
+        self._access = access
+        self._on_deleted = on_deleted
+        self._max_channels = max_channels_per_account
+        self._max_read_keys = max_read_keys_per_channel
+
+    async def owned(self, account_id: int) -> list[Channel]:
+        """An account's channels, oldest first."""
+        return self._access.channels_of(account_id)
+
+    async def get_owned(self, account_id: int, channel_id: int) -> Channel:
+        channel = self._access.channel(channel_id)
+        if channel is None or channel.account_id != account_id:
+            raise NotFound(f"there is no channel {channel_id}")
+        return channel
+
+    async def create(self, account_id: int, settings: ChannelSettings) -> Channel:
+        """A new channel with one write key and one read key.
+
+        Raises: `BadRequest` naming the setting that cannot be; `Conflict` at the limit of channels.
+        """
+        checked = check_settings(settings)
+        return await self._worker.write(
+            lambda registry: registry.add_channel(
+                account_id,
+                checked,
+                write_key=generate_api_key(),
+                read_key=generate_api_key(),
+                most=self._max_channels,
+            ),
+            self._access.put_channel,
+        )
+
+    async def update(self, account_id: int, channel_id: int, settings: ChannelSettings) -> Channel:
+        """Replace all settings. Raises: `BadRequest` naming the setting that cannot be."""
+        checked = check_settings(settings)
+        return await self._worker.write(
+            lambda registry: registry.update_channel(account_id, channel_id, checked),
+            self._access.put_channel,
+        )
+
+    async def delete(self, account_id: int, channel_id: int) -> Channel:
+        """Delete a channel, its keys and the grants on it. Returns it as it was."""
+
+        async def forget(channel: Channel) -> None:
+            self._access.drop_channel(channel.id)
+            if self._on_deleted is not None:
+                await self._on_deleted(channel)
+
+        return await self._worker.write(lambda registry: registry.remove_channel(account_id, channel_id), forget)
+
+    async def rotate_write_key(self, account_id: int, channel_id: int) -> Channel:
+        return await self._worker.write(
+            lambda registry: registry.set_write_key(account_id, channel_id, generate_api_key()),
+            self._access.put_channel,
+        )
+
+    async def add_read_key(self, account_id: int, channel_id: int, note: str = "") -> Channel:
+        """One more read key. Raises: `Conflict` at the limit of read keys."""
+        check_text("note", note, MAX_NOTE_LENGTH)
+        return await self._worker.write(
+            lambda registry: registry.add_read_key(
+                account_id, channel_id, generate_api_key(), note=note, most=self._max_read_keys
+            ),
+            self._access.put_channel,
+        )
+
+    async def set_key_note(self, account_id: int, channel_id: int, key_id: int, note: str) -> Channel:
+        check_text("note", note, MAX_NOTE_LENGTH)
+        return await self._worker.write(
+            lambda registry: registry.set_key_note(account_id, channel_id, key_id, note),
+            self._access.put_channel,
+        )
+
+    async def remove_read_key(self, account_id: int, channel_id: int, key_id: int) -> Channel:
+        """The write key cannot be removed, only rotated: its id is `NotFound` here."""
+        return await self._worker.write(
+            lambda registry: registry.remove_read_key(account_id, channel_id, key_id),
+            self._access.put_channel,
+        )
+
+
+def check_settings(settings: ChannelSettings) -> ChannelSettings:
+    """The settings as they are kept: blanks around short texts, unnamed fields and repeated or empty tags
+    left out.
+
+    Raises: `BadRequest`, naming the setting and its limit.
+    """
+    checked = replace(
+        settings,
+        name=settings.name.strip(),
+        fields=_check_fields(settings.fields),
+        latitude=settings.latitude.strip(),
+        longitude=settings.longitude.strip(),
+        elevation=settings.elevation.strip(),
+        url=settings.url.strip(),
+        github_url=settings.github_url.strip(),
+        tags=_check_tags(settings.tags),
+    )
+    check_text("name", checked.name, MAX_NAME_LENGTH)
+    check_text("description", checked.description, MAX_DESCRIPTION_LENGTH, lines=True)
+    check_text("metadata", checked.metadata, MAX_METADATA_LENGTH, lines=True)
+    check_text("elevation", checked.elevation, MAX_COORDINATE_LENGTH)
+    _check_coordinate("latitude", checked.latitude, 90)
+    _check_coordinate("longitude", checked.longitude, 180)
+    _check_url("url", checked.url)
+    _check_url("github_url", checked.github_url)
+    return checked
+
+
+def _check_fields(fields: Mapping[int, str]) -> dict[int, str]:
+    checked: dict[int, str] = {}
+    for number, name in sorted(fields.items()):
+        if number not in FIELD_NUMBERS:
+            raise BadRequest(f"field numbers go from {FIELD_NUMBERS[0]} to {FIELD_NUMBERS[-1]}")
+        if stripped := name.strip():
+            check_text(f"field{number}", stripped, MAX_NAME_LENGTH)
+            checked[number] = stripped
+    return checked
+
+
+def _check_tags(tags: Sequence[str]) -> tuple[str, ...]:
+    checked = tuple(dict.fromkeys(stripped for tag in tags if (stripped := tag.strip())))
+    if len(checked) > MAX_TAGS:
+        raise BadRequest(f"tags: at most {MAX_TAGS}")
+    for tag in checked:
+        check_text("each tag", tag, MAX_TAG_LENGTH)
+        if "," in tag:
+            raise BadRequest("a tag must not contain a comma")
+    return checked
+
+
+def _check_coordinate(what: str, text: str, most: int) -> None:
+    if text == "":
+        return
+    check_text(what, text, MAX_COORDINATE_LENGTH)
+    if not _NUMBER.fullmatch(text) or abs(float(text)) > most:
+        raise BadRequest(f"{what} must be a number from -{most} to {most}, or empty")
+
+
+def _check_url(what: str, text: str) -> None:
+    """Pages show it as a link, so no scheme may get in that a browser would run (`javascript:`)."""
+    check_text(what, text, MAX_URL_LENGTH)
+    scheme, colon, _ = text.partition(":")
+    if colon and not any(mark in scheme for mark in "/?#") and scheme.lower() not in ("http", "https"):
+        raise BadRequest(f"{what} must begin with http:// or https://")

@@ -1,0 +1,330 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from headwater.errors import Conflict, NotAuthenticated, NotFound
+from headwater.model.principal import KEY_ONLY, Grant, Principal, PrincipalKind
+from headwater.registry.entities import ChannelSettings
+from headwater.registry.opening import open_registry
+from headwater.registry.registry import Registry
+from headwater.services.access import Access, AccessChange
+
+PRIVATE, PUBLIC = ChannelSettings(is_public=False), ChannelSettings(is_public=True)
+
+
+@pytest.fixture
+async def scene(house):
+    """Two accounts with a private channel, a device and a token each."""
+    people = []
+    for name in ("ada", "bob"):
+        account = await house.account(name)
+        channel = await house.channels.create(account.id, PRIVATE)
+        grant = Grant(channel.id, allow_publish=True, allow_subscribe=False)
+        device, password = await house.devices.create(account.id, f"{name}'s", [grant])
+        _, token = await house.accounts.add_token(account.id, "t")
+        people.append(
+            SimpleNamespace(
+                account=account, channel=channel, grant=grant, device=device, password=password, token=token
+            )
+        )
+    house.changes.clear()
+    return SimpleNamespace(house=house, access=house.access, ada=people[0], bob=people[1])
+
+
+def test_an_empty_access_knows_nobody():
+    access = Access()
+    assert access.account(1) is access.account_named("ada") is access.account_of_key("KEY") is None
+    assert access.channel(1) is access.channel_of_write_key("KEY") is access.device(1) is None
+    assert access.accounts() == access.channels_of(1) == access.devices_of(1) == access.tokens_of(1) == []
+
+
+async def test_a_private_channel_is_read_by_its_owner_and_with_its_keys_only(scene):
+    may_read, ada, bob = scene.access.may_read, scene.ada, scene.bob
+    yes = [ada.channel.write_key, *ada.channel.read_keys, ada.account.user_api_key, ada.token]
+    no = [
+        *(key.key for key in bob.channel.api_keys),
+        bob.account.user_api_key,
+        bob.token,
+        ada.account.mqtt_api_key,
+        ada.password,
+        "",
+        " ",
+        ada.channel.write_key.lower(),
+        ada.channel.write_key[:-1],
+        "x" * 100_000,
+        "\ud800",
+    ]
+    assert all(may_read(ada.channel, key) for key in yes)
+    assert all(may_read(ada.channel, f" {key}\r\n") for key in yes)
+    assert not any(may_read(ada.channel, key) for key in no)
+    assert not may_read(ada.channel, None)
+    assert may_read(ada.channel, None, ada.account)
+    assert not may_read(ada.channel, None, bob.account)
+    assert may_read(ada.channel, ada.channel.write_key, bob.account)
+
+
+async def test_a_public_channel_is_read_by_everybody(scene):
+    channel = await scene.house.channels.update(scene.ada.account.id, scene.ada.channel.id, PUBLIC)
+    assert scene.access.may_read(channel, None)
+    assert scene.access.may_read(channel, "WRONG", scene.bob.account)
+    private = await scene.house.channels.update(scene.ada.account.id, scene.ada.channel.id, PRIVATE)
+    assert not scene.access.may_read(private, None)
+
+
+async def test_keys_lead_to_what_they_are_for(scene):
+    access, ada = scene.access, scene.ada
+    assert access.channel_of_write_key(f"{ada.channel.write_key} ") == ada.channel
+    assert access.account_of_key(f"{ada.account.user_api_key} ") == ada.account
+    assert access.account_of_key(f"{ada.token} ") == ada.account
+    for wrong in (*ada.channel.read_keys, ada.account.user_api_key, ada.token, "", "x" * 100_000, "\ud800"):
+        assert access.channel_of_write_key(wrong) is None
+    for wrong in (ada.channel.write_key, ada.account.mqtt_api_key, ada.password, "", "x" * 100_000, "\ud800"):
+        assert access.account_of_key(wrong) is None
+
+
+async def test_a_device_signs_in_with_exactly_its_own_credentials(scene):
+    authenticate, ada, bob = scene.access.authenticate_mqtt, scene.ada, scene.bob
+    client_id, password = ada.device.client_id, ada.password.encode()
+    principal = authenticate(client_id, client_id, password)
+    assert principal == Principal(PrincipalKind.DEVICE, ada.account.id, ada.device.id)
+    assert principal.grants == {ada.channel.id: ada.grant}
+    told = set()
+    for username, wrong in [
+        (client_id, None),
+        (client_id, b""),
+        (client_id, password + b" "),
+        (client_id, bob.password.encode()),
+        (client_id, ada.token.encode()),
+        (client_id, ada.account.mqtt_api_key.encode()),
+        (client_id, b"\xff\xfe"),
+        (client_id, b"x" * 100_000),
+        (bob.device.username, password),
+        ("", password),
+        (None, password),
+        (None, None),
+        ("\ud800", password),
+    ]:
+        with pytest.raises(NotAuthenticated) as caught:
+            authenticate(client_id, username, wrong)
+        told.add(str(caught.value))
+    with pytest.raises(NotAuthenticated) as caught:
+        authenticate("some-other-client", client_id, password)
+    told.add(str(caught.value))
+    assert len(told) == 1
+    assert ada.password not in told.pop()
+
+
+@pytest.mark.parametrize("username", [None, "", "anything"])
+async def test_an_account_token_as_password_gives_all_rights_of_the_account(scene, username):
+    principal = scene.access.authenticate_mqtt("some-client", username, scene.ada.token.encode())
+    assert principal == Principal(PrincipalKind.ACCOUNT, account_id=scene.ada.account.id)
+    assert principal.may_publish(scene.ada.channel.id, scene.ada.account.id)
+    assert not principal.may_publish(scene.bob.channel.id, scene.bob.account.id)
+
+
+async def test_the_mqtt_api_key_needs_a_user_name_and_gives_no_rights_of_its_own(scene):
+    key = scene.ada.account.mqtt_api_key.encode()
+    assert scene.access.authenticate_mqtt("some-client", "anything", key) is KEY_ONLY
+    for username in (None, ""):
+        with pytest.raises(NotAuthenticated):
+            scene.access.authenticate_mqtt("some-client", username, key)
+
+
+@pytest.mark.parametrize("password", [None, b""])
+async def test_no_password_is_for_keys_in_topics_where_those_are_allowed(scene, password):
+    for username in (None, "", "anything"):
+        assert scene.access.authenticate_mqtt("some-client", username, password) is KEY_ONLY
+    strict = Access(allow_topic_keys=False)
+    with pytest.raises(NotAuthenticated):
+        strict.authenticate_mqtt("some-client", None, password)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    client_id=st.text(max_size=30),
+    username=st.none() | st.text(max_size=30),
+    password=st.binary(min_size=1, max_size=60),
+)
+async def test_no_other_password_gets_in(scene, client_id, username, password):
+    with pytest.raises(NotAuthenticated):
+        scene.access.authenticate_mqtt(client_id, username, password)
+
+
+async def test_a_principal_is_renewed_with_the_rights_of_now(scene):
+    house, access, ada = scene.house, scene.access, scene.ada
+    device = access.authenticate_mqtt(ada.device.client_id, ada.device.username, ada.password.encode())
+    account = access.authenticate_mqtt("some-client", None, ada.token.encode())
+    await house.devices.update(ada.account.id, ada.device.id, grants=[])
+    renewed = access.renewed(device)
+    assert renewed == device
+    assert renewed.grants == {}
+    await house.devices.update(ada.account.id, ada.device.id, is_enabled=False)
+    assert access.renewed(device) is None
+    assert access.renewed(account) is account
+    assert access.renewed(KEY_ONLY) is KEY_ONLY
+    await house.accounts.remove("ada")
+    assert access.renewed(device) is access.renewed(account) is None
+
+
+async def test_every_change_is_announced_after_it_is_in_force(scene):
+    house, access, account_id = scene.house, scene.access, scene.ada.account.id
+    seen: list[int] = []
+    access.on_change(lambda change: seen.append(access.generation))
+    generation = access.generation
+    channel = await house.channels.create(account_id, PRIVATE)
+    assert house.changes == [AccessChange(bucket_ids=frozenset({channel.id}))]
+    await house.accounts.rotate_user_api_key(account_id)
+    assert house.changes[1:] == [AccessChange(account_ids=frozenset({account_id}))]
+    assert seen == [generation + 1, generation + 2]
+
+
+async def test_what_failed_is_not_announced(scene):
+    generation = scene.access.generation
+    with pytest.raises(NotFound):
+        await scene.house.channels.delete(scene.ada.account.id, scene.bob.channel.id)
+    with pytest.raises(Conflict):
+        await scene.house.account("ada")
+    assert scene.access.generation == generation
+    assert scene.house.changes == []
+
+
+async def test_a_restart_changes_no_answer(scene):
+    before, ada = scene.access, scene.ada
+    registry = open_registry(scene.house.url)
+    after = Access()
+    after.load(registry.snapshot())
+    registry.close()
+    for ask in (
+        lambda access: access.accounts(),
+        lambda access: access.account(ada.account.id),
+        lambda access: access.account_named("ada"),
+        lambda access: access.account_of_key(ada.token),
+        lambda access: access.account_of_key(ada.account.user_api_key),
+        lambda access: access.tokens_of(ada.account.id),
+        lambda access: access.channel(ada.channel.id),
+        lambda access: access.channels_of(ada.account.id),
+        lambda access: access.channel_of_write_key(ada.channel.write_key),
+        lambda access: access.may_read(ada.channel, ada.channel.read_keys[0]),
+        lambda access: access.device(ada.device.id),
+        lambda access: access.devices_of(ada.account.id),
+        lambda access: access.authenticate_mqtt(ada.device.client_id, ada.device.username, ada.password.encode()),
+        lambda access: access.authenticate_mqtt("some-client", None, ada.token.encode()),
+    ):
+        assert ask(before) == ask(after)
+        assert ask(before) not in (None, [], False)
+
+
+async def load_again(scene) -> list[AccessChange]:
+    """Load what stands in the file, as after a change by another process."""
+    scene.house.changes.clear()
+    await scene.house.worker.write(Registry.snapshot, scene.access.load)
+    return scene.house.changes
+
+
+async def test_loading_the_same_again_ends_no_session(scene):
+    assert await load_again(scene) == [AccessChange()]
+
+
+async def test_loading_announces_what_another_process_changed(scene):
+    other = open_registry(scene.house.url)
+    ada, bob = scene.ada, scene.bob
+    other.update_channel(ada.account.id, ada.channel.id, PUBLIC)
+    assert await load_again(scene) == [AccessChange(bucket_ids=frozenset({ada.channel.id}))]
+    other.update_device(ada.account.id, ada.device.id, grants=[])
+    assert await load_again(scene) == [AccessChange(device_ids=frozenset({ada.device.id}))]
+    other.set_password(ada.account.id, "hash")
+    assert await load_again(scene) == [AccessChange(account_ids=frozenset({ada.account.id}))]
+    other.set_device_password(ada.account.id, ada.device.id, b"x" * 32)
+    assert await load_again(scene) == [AccessChange(device_ids=frozenset({ada.device.id}), ends_sessions=True)]
+    other.remove_token(ada.account.id, scene.access.tokens_of(ada.account.id)[0].id)
+    assert await load_again(scene) == [AccessChange(account_ids=frozenset({ada.account.id}), ends_sessions=True)]
+    other.remove_account(bob.account.id)
+    assert await load_again(scene) == [
+        AccessChange(
+            frozenset({bob.device.id}),
+            frozenset({bob.channel.id}),
+            frozenset({bob.account.id}),
+            ends_sessions=True,
+        )
+    ]
+    other.close()
+    assert scene.access.accounts() == [scene.access.account(ada.account.id)]
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(
+            [
+                "channel", "update", "delete", "write key", "read key", "drop key", "device", "grants",
+                "disable", "password", "drop device", "token", "drop token", "user key", "mqtt key", "account",
+                "drop account",
+            ]
+        ),
+        st.integers(0, 5),
+        st.integers(0, 5),
+    ),
+    max_size=25,
+)  # fmt: skip
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=25)
+@given(steps=STEPS)
+async def test_memory_is_what_a_restart_would_load_after_any_changes(house, steps):
+    for step, which, other in steps:
+        await take(house, step, which, other)
+        assert house.content() == await house.content_after_restart()
+
+
+def pick(things, which):
+    return things[which % len(things)] if things else None
+
+
+async def take(house, step, which, other):
+    if step == "account" or not house.access.accounts():
+        if len(house.access.accounts()) < 3:
+            taken = {account.name for account in house.access.accounts()}
+            await house.account(next(name for name in ("ada", "bob", "cyd") if name not in taken))
+        return
+    account = pick(house.access.accounts(), which)
+    channels, devices = house.access.channels_of(account.id), house.access.devices_of(account.id)
+    channel, device = pick(channels, other), pick(devices, other)
+    token = pick(house.access.tokens_of(account.id), other)
+    match step:
+        case "channel" if len(channels) < 20:
+            await house.channels.create(account.id, ChannelSettings(fields={1: "a"}))
+        case "device" if len(devices) < 20:
+            grants = [Grant(channel.id, True, False) for channel in channels[:other]]
+            await house.devices.create(account.id, "d", grants)
+        case "token":
+            await house.accounts.add_token(account.id, "t")
+        case "user key":
+            await house.accounts.rotate_user_api_key(account.id)
+        case "mqtt key":
+            await house.accounts.rotate_mqtt_api_key(account.id)
+        case "drop account":
+            await house.accounts.remove(account.name)
+        case "drop token" if token is not None:
+            await house.accounts.remove_token(account.id, token.id)
+        case "update" if channel is not None:
+            await house.channels.update(account.id, channel.id, ChannelSettings(fields={which + 1: "b"}))
+        case "delete" if channel is not None:
+            await house.channels.delete(account.id, channel.id)
+        case "write key" if channel is not None:
+            await house.channels.rotate_write_key(account.id, channel.id)
+        case "read key" if channel is not None:
+            await house.channels.add_read_key(account.id, channel.id)
+        case "drop key" if channel is not None and len(channel.api_keys) > 1:
+            await house.channels.remove_read_key(account.id, channel.id, channel.api_keys[-1].id)
+        case "grants" if device is not None:
+            grants = [Grant(channel.id, False, True) for channel in channels[which:]]
+            await house.devices.update(account.id, device.id, grants=grants)
+        case "disable" if device is not None:
+            await house.devices.update(account.id, device.id, is_enabled=not device.is_enabled)
+        case "password" if device is not None:
+            await house.devices.rotate_password(account.id, device.id)
+        case "drop device" if device is not None:
+            await house.devices.delete(account.id, device.id)
