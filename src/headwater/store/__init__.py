@@ -1,0 +1,133 @@
+"""Where telemetry is kept: the interface, and the columns that are handed to it.
+
+Two engines implement `Store`: `headwater.store.duck` (DuckDB, durable) and `headwater.store.memory` (for tests and
+for throw-away servers). Both pass the same suite, `tests/contracts/test_store.py`. A store knows series by number
+and does no access checks.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType, TracebackType
+from typing import Any, Protocol, Self
+
+import pyarrow as pa
+
+from headwater.model.series import Series, ValueType
+
+_ARRAY_CODES = {
+    ValueType.FLOAT: "d",
+    ValueType.INTEGER: "q",
+    ValueType.UNSIGNED: "Q",
+    ValueType.BOOLEAN: "b",
+}
+
+
+ARROW_TYPES: Mapping[ValueType, pa.DataType] = MappingProxyType(
+    {
+        ValueType.FLOAT: pa.float64(),
+        ValueType.INTEGER: pa.int64(),
+        ValueType.UNSIGNED: pa.uint64(),
+        ValueType.BOOLEAN: pa.bool_(),
+        ValueType.STRING: pa.string(),
+    }
+)
+"""The type of a series' column in what `Store.rows` returns."""
+
+
+class Columns:
+    """Points of one value type, column by column, in the order in which they arrived.
+
+    Shapes: three columns of equal length. `series_ids` and `at_ns` are int64 arrays; `values` is an array of the
+    matching C type (booleans as 0/1 bytes), or a list of `str` for strings. Arrays, because appending to them costs
+    the same as to a list and a store can use their memory without converting each value.
+    """
+
+    __slots__ = ("at_ns", "series_ids", "type", "values")
+
+    def __init__(self, value_type: ValueType) -> None:
+        self.type = value_type
+        self.series_ids = array("q")
+        self.at_ns = array("q")
+        self.values: Any = [] if value_type is ValueType.STRING else array(_ARRAY_CODES[value_type])
+
+    def append(self, series_id: int, at_ns: int, value: Any) -> None:
+        """Add one point, or raise (`TypeError`, `OverflowError`: not of the column's type) and change nothing."""
+        try:
+            self.values.append(value)
+            self.at_ns.append(at_ns)
+            self.series_ids.append(series_id)
+        except (TypeError, OverflowError):
+            whole = len(self.series_ids)
+            del self.values[whole:], self.at_ns[whole:]
+            raise
+
+    def __len__(self) -> int:
+        return len(self.series_ids)
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one transaction stores: new series, then points."""
+
+    new_series: list[Series] = field(default_factory=list)
+    columns: dict[ValueType, Columns] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        """How many points."""
+        return sum(len(columns) for columns in self.columns.values())
+
+
+class Store(Protocol):
+    """Durable columns of points. Every method may block on disk: call it from a worker thread.
+
+    Every method may be called from any thread. Writes (`append`, `delete`) wait for each other; reads run beside
+    them and beside each other, and see either all or nothing of a batch. Errors: `StorageError` for whatever the
+    engine or the disk refuses, and for any call after `close`. As a context manager, a store closes itself.
+    """
+
+    def append(self, batch: Batch) -> None:
+        """Store a batch in one transaction. When this returns, the batch is on disk; when it raises, nothing of
+        it is. A point whose series and time exist already replaces the older value, also within one batch.
+
+        The batch must not be changed meanwhile. A new series whose id is in the catalogue already is an error.
+        Points of a series that is in neither are not refused (to look would cost every point), but whether they
+        are seen should the series be added later is undefined.
+        """
+
+    def catalogue(self) -> Iterator[Series]:
+        """Every series that was ever stored and not deleted, by ascending id."""
+
+    def rows(
+        self,
+        series_ids: Sequence[int],
+        *,
+        start_ns: int | None = None,
+        end_ns: int | None = None,
+        newest: int | None = None,
+    ) -> pa.Table:
+        """Points of the given series, pivoted: one row for each time at which any of them has a value.
+
+        Args: `start_ns` inclusive, `end_ns` exclusive; `newest` (0 or more) keeps only that many latest rows.
+        Returns columns `at_ns` (int64, ascending) and one per series named by `str(series_id)` in the given order
+        (an id given twice counts once), typed by `ARROW_TYPES`, null where a series has no value at that time. An
+        id that is not in the catalogue gives a column of type null.
+        """
+
+    def maxima(self, series_ids: Sequence[int]) -> Mapping[int, int]:
+        """The greatest value that each given integer or unsigned series has now (replaced and deleted values do not
+        count); series without points, of another type or not in the catalogue are left out."""
+
+    def delete(self, series_ids: Sequence[int], *, start_ns: int | None = None, end_ns: int | None = None) -> None:
+        """Delete the points of these series in [start, end), durably; without bounds, the series themselves too."""
+
+    def close(self) -> None:
+        """Release the files, once reads that are under way have ended. May be called again, to no effect."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...

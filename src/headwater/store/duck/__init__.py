@@ -1,0 +1,11 @@
+"""The durable store: DuckDB, in a directory of its own. Knows columns and series numbers; no protocol, no access.
+
+Read in this order: `schema` (what is on disk), `files` (opening it safely), `incoming` (columns to Arrow, without
+copying), `reading` (the SQL of a query), `store` (the store itself).
+"""
+
+from __future__ import annotations
+
+from headwater.store.duck.store import DuckStore, open_duck_store
+
+__all__ = ["DuckStore", "open_duck_store"]

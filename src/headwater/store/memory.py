@@ -1,0 +1,121 @@
+"""A store in memory, for tests and throw-away servers. Keeps every promise of the interface except that of the disk."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import pyarrow as pa
+
+from headwater.errors import StorageError
+from headwater.model.series import Series, ValueType
+from headwater.store import ARROW_TYPES, Batch, Columns
+
+
+class MemoryStore:
+    """A `Store` of dictionaries: series, then time, then value."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._series: dict[int, Series] = {}
+        self._points: dict[int, dict[int, Any]] = {}
+        self._is_closed = False
+
+    def append(self, batch: Batch) -> None:
+        new_series = {series.id: series for series in batch.new_series}
+        points = [point for columns in batch.columns.values() for point in _points_of(columns)]
+        with self._lock:
+            self._check_open()
+            if len(new_series) != len(batch.new_series) or not new_series.keys().isdisjoint(self._series):
+                raise StorageError("The telemetry store was given a new series with the number of another.")
+            self._series.update(new_series)
+            for series_id, at_ns, value in points:
+                self._points.setdefault(series_id, {})[at_ns] = value
+
+    def catalogue(self) -> Iterator[Series]:
+        with self._lock:
+            self._check_open()
+            catalogue = sorted(self._series.values())
+        yield from catalogue
+
+    def rows(
+        self,
+        series_ids: Sequence[int],
+        *,
+        start_ns: int | None = None,
+        end_ns: int | None = None,
+        newest: int | None = None,
+    ) -> pa.Table:
+        wanted = list(dict.fromkeys(series_ids))
+        with self._lock:
+            self._check_open()
+            types = {series_id: self._series[series_id].type for series_id in wanted if series_id in self._series}
+            columns = {
+                series_id: {at_ns: value for at_ns, value in points.items() if _is_within(at_ns, start_ns, end_ns)}
+                for series_id in types
+                if (points := self._points.get(series_id)) is not None
+            }
+        times = sorted({at_ns for column in columns.values() for at_ns in column})
+        if newest is not None:
+            times = times[max(0, len(times) - newest) :]
+        table = {"at_ns": pa.array(times, pa.int64())}
+        for series_id in wanted:
+            arrow_type = ARROW_TYPES[types[series_id]] if series_id in types else pa.null()
+            column = columns.get(series_id, {})
+            table[str(series_id)] = pa.array([column.get(at_ns) for at_ns in times], arrow_type)
+        return pa.table(table)
+
+    def maxima(self, series_ids: Sequence[int]) -> Mapping[int, int]:
+        with self._lock:
+            self._check_open()
+            return {
+                series_id: max(points.values())
+                for series_id in series_ids
+                if (series := self._series.get(series_id)) is not None
+                and series.type in (ValueType.INTEGER, ValueType.UNSIGNED)
+                and (points := self._points.get(series_id))
+            }
+
+    def delete(self, series_ids: Sequence[int], *, start_ns: int | None = None, end_ns: int | None = None) -> None:
+        with self._lock:
+            self._check_open()
+            for series_id in series_ids:
+                if start_ns is None and end_ns is None:
+                    self._series.pop(series_id, None)
+                points = self._points.pop(series_id, {})
+                kept = {at: value for at, value in points.items() if not _is_within(at, start_ns, end_ns)}
+                if kept:
+                    self._points[series_id] = kept
+
+    def close(self) -> None:
+        with self._lock:
+            self._is_closed = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise StorageError("The telemetry store is closed.")
+
+
+def _points_of(columns: Columns) -> Iterator[tuple[int, int, Any]]:
+    if columns.type is ValueType.STRING:
+        try:
+            for text in columns.values:
+                text.encode()
+        except UnicodeEncodeError as error:
+            raise StorageError("The telemetry store was given text that is not Unicode.") from error
+    values = map(bool, columns.values) if columns.type is ValueType.BOOLEAN else columns.values
+    return zip(columns.series_ids, columns.at_ns, values, strict=True)
+
+
+def _is_within(at_ns: int, start_ns: int | None, end_ns: int | None) -> bool:
+    return (start_ns is None or at_ns >= start_ns) and (end_ns is None or at_ns < end_ns)

@@ -1,0 +1,84 @@
+"""The DuckDB store at sizes where its tables have several row groups, are checkpointed and vacuumed."""
+
+from __future__ import annotations
+
+from array import array
+from pathlib import Path
+
+import pytest
+
+from headwater.model.series import Series, SeriesKey, ValueType
+from headwater.store import Batch, Columns
+from headwater.store.duck import open_duck_store
+from headwater.store.duck.reading import span_condition
+
+ROW_GROUP = 122_880
+KEY = SeriesKey(1, "m")
+
+
+def columns_of(series_ids: list[int], at_ns: list[int], values: list[int]) -> dict[ValueType, Columns]:
+    columns = Columns(ValueType.INTEGER)
+    columns.series_ids, columns.at_ns, columns.values = array("q", series_ids), array("q", at_ns), array("q", values)
+    return {ValueType.INTEGER: columns}
+
+
+def test_order_of_arrival_decides_also_within_a_huge_batch(tmp_path: Path) -> None:
+    count = 5 * ROW_GROUP
+    with open_duck_store(tmp_path / "store", threads=4) as store:
+        times = [number % 1000 for number in range(count)]
+        store.append(
+            Batch([Series(1, KEY, "f", ValueType.INTEGER)], columns_of([1] * count, times, list(range(count))))
+        )
+        values = dict(zip(*store.rows([1]).select(["at_ns", "1"]).to_pydict().values(), strict=True))
+        assert values == dict(zip(times, range(count), strict=True))
+        newest = store.rows([1], newest=10).to_pydict()
+        assert newest["at_ns"] == list(range(990, 1000))
+        assert newest["1"] == [values[at_ns] for at_ns in newest["at_ns"]]
+
+
+def test_order_of_arrival_survives_vacuum(tmp_path: Path) -> None:
+    directory = tmp_path / "store"
+    count = 3 * ROW_GROUP
+    expected = {}
+    for generation in range(3):
+        with open_duck_store(directory) as store:
+            new = [Series(one, KEY, str(one), ValueType.INTEGER) for one in (1, 2)] if generation == 0 else []
+            # Series 2 fills whole row groups, which its deletion empties; series 1 is replaced each time.
+            ids = [2] * count + [1] * 1000
+            times = [*range(count), *range(1000)]
+            store.append(Batch(new, columns_of(ids, times, [generation] * (count + 1000))))
+            expected = dict.fromkeys(range(1000), generation)
+            store.delete([2], start_ns=0)
+        with open_duck_store(directory) as store:
+            rows = store.rows([1, 2])
+            assert dict(zip(rows.column("at_ns").to_pylist(), rows.column("1").to_pylist(), strict=True)) == expected
+            assert rows.column("2").null_count == 1000
+
+
+def test_newest_of_several_types_with_late_and_replaced_points(tmp_path: Path) -> None:
+    with open_duck_store(tmp_path / "store") as store:
+        integers = columns_of([1] * 500 + [1] * 400, [*range(500), *[499, 498] * 200], list(range(900)))
+        strings = Columns(ValueType.STRING)
+        for at_ns in [495, *range(-300, 0), 499, 499]:
+            strings.append(2, at_ns, f"{at_ns}")
+        series = [Series(1, KEY, "f", ValueType.INTEGER), Series(2, KEY, "g", ValueType.STRING)]
+        store.append(Batch(series, integers | {ValueType.STRING: strings}))
+        assert store.rows([1, 2], newest=6).to_pydict() == {
+            "at_ns": [494, 495, 496, 497, 498, 499],
+            "1": [494, 495, 496, 497, 899, 898],
+            "2": [None, "495", None, None, None, "499"],
+        }
+        assert store.rows([2, 1], newest=502).column("at_ns").to_pylist() == [-2, -1, *range(500)]
+
+
+@pytest.mark.parametrize(
+    ("start_ns", "end_ns", "condition"),
+    [
+        (None, None, ""),
+        (-5, None, " AND at_ns >= -5"),
+        (1, 2, " AND at_ns >= 1 AND at_ns < 2"),
+        (-(10**30), 10**30, f" AND at_ns >= -{2**64} AND at_ns < {2**64}"),
+    ],
+)
+def test_span_condition(start_ns: int | None, end_ns: int | None, condition: str) -> None:
+    assert span_condition(start_ns, end_ns) == condition
