@@ -1,0 +1,61 @@
+"""The web console: what people see of Headwater in a browser.
+
+One file per concern; `routes` puts them together. A request goes through `console.py` (who asks, is the form genuine),
+then to one handler in `channels.py`, `channel_live.py`, `devices.py`, `profile.py` or `sign_in.py`. The console shares
+`/channels/` with the ThingSpeak dialect and stays away from that dialect's paths: nothing here ends in an extension, or
+in `feeds`, `fields`, `status` or `charts`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import BaseRoute
+
+from headwater.services import Services
+from headwater.web.console.channel_live import ChannelLive
+from headwater.web.console.channels import ChannelPages
+from headwater.web.console.console import Console
+from headwater.web.console.devices import DevicePages
+from headwater.web.console.errors import UNKNOWN_PAGE
+from headwater.web.console.options import ConsoleOptions, MqttPorts
+from headwater.web.console.pages import WEB_DIRECTORY
+from headwater.web.console.profile import ProfilePages
+from headwater.web.console.security_headers import SECURITY_HEADERS
+from headwater.web.console.sign_in import SignInPages
+from headwater.web.console.static_files import static_files
+
+__all__ = ["ConsoleOptions", "MqttPorts", "routes", "unknown_page"]
+
+
+def routes(services: Services, options: ConsoleOptions) -> list[BaseRoute]:
+    """All routes of the console. They need no middleware around them."""
+    console = Console(services, options)
+    services.access.on_change(console.live.wake_changed)
+
+    async def icon(_: Request) -> Response:
+        return FileResponse(WEB_DIRECTORY / "static" / "favicon.svg", media_type="image/svg+xml")
+
+    return [
+        static_files(),
+        console.route("/favicon.ico", icon, "GET"),
+        *SignInPages(console).routes(),
+        *ChannelPages(console).routes(),
+        *ChannelLive(console).routes(),
+        *DevicePages(console).routes(),
+        *ProfilePages(console).routes(),
+    ]
+
+
+def unknown_page(services: Services, options: ConsoleOptions) -> Callable[[Request], Awaitable[Response]]:
+    """The endpoint for addresses that nobody else answers."""
+    console = Console(services, options)
+
+    async def answer(request: Request) -> Response:
+        response = console.problem(request, UNKNOWN_PAGE)
+        response.headers.update(SECURITY_HEADERS)
+        return response
+
+    return answer

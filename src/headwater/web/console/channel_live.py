@@ -1,0 +1,107 @@
+"""What the charts of a channel page fetch: the newest entries as columns, and each new one as it is stored.
+
+A page opens the stream first and asks for the columns once it is open: so nothing falls between the two, and what comes
+twice it knows by id and time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+
+from headwater.errors import BadRequest
+from headwater.registry.entities import Channel
+from headwater.services.entries import Entry
+from headwater.web.console.chart_data import columns_of, seconds_of
+from headwater.web.console.console import Console, Visit, json_response
+from headwater.web.console.live import EntryFeed, LiveResponse
+
+DEFAULT_RESULTS, MAX_RESULTS = 100, 8000
+MAX_MISSED = 1000
+"""A page that missed more loads its data again."""
+
+
+class ChannelLive:
+    """`/channels/<id>/data` and `/channels/<id>/live`, for the channel's owner only."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._services = console.services
+
+    def routes(self) -> list[BaseRoute]:
+        return [
+            self._console.get_data("/channels/{channel_id:int}/data", self.data),
+            self._console.get_data("/channels/{channel_id:int}/live", self.live),
+        ]
+
+    async def data(self, visit: Visit) -> Response:
+        count = parse_count("results", visit.request.query_params.get("results", str(DEFAULT_RESULTS)))
+        if not 1 <= count <= MAX_RESULTS:
+            raise BadRequest(f"results must be between 1 and {MAX_RESULTS}")
+        channel = await self._owned(visit)
+        last_entry_id = self._services.entries.last_entry_id(channel.id)
+        entries = await self._services.entries.newest(channel, count)
+        # 8,000 entries of 8 fields take tens of milliseconds, too long for the loop that serves everybody
+        fields = await asyncio.to_thread(columns_of, entries, sorted(channel.settings.fields))
+        return json_response(
+            {
+                "channel_id": channel.id,
+                "last_entry_id": last_entry_id,
+                "entry_ids": [entry.entry_id for entry in entries],
+                "at_s": [seconds_of(entry.at_ns) for entry in entries],
+                "fields": fields,
+            }
+        )
+
+    async def live(self, visit: Visit) -> Response:
+        channel = await self._owned(visit)
+        text = visit.request.headers.get("last-event-id", "")
+        after = parse_count("Last-Event-ID", text) if text else None
+        options = self._console.options
+        self._console.live.check_room(visit.account.id)
+        feed = EntryFeed(visit.session.id, visit.account.id, channel.id, options.live_queue_entries)
+
+        async def missed() -> tuple[list[Entry], bool]:
+            return await self._missed(channel, after)
+
+        return LiveResponse(
+            feed,
+            self._console.live,
+            watch=lambda callback: self._services.entries.watch(channel.id, callback),
+            first_id=self._services.entries.last_entry_id(channel.id) if after is None else None,
+            missed=missed,
+            remaining_s=lambda: self._remaining_s(visit, channel.id),
+            heartbeat_s=options.heartbeat_s,
+        )
+
+    async def _missed(self, channel: Channel, after: int | None) -> tuple[list[Entry], bool]:
+        """The entries after one id, by id, and whether the page can go on from there."""
+        if after is None:
+            return [], True
+        gap = self._services.entries.last_entry_id(channel.id) - after
+        if not 0 <= gap <= MAX_MISSED:  # below 0: the channel was cleared and counts from 1 again
+            return [], False
+        newest = await self._services.entries.newest(channel, gap) if gap else []
+        return sorted(entry for entry in newest if entry.entry_id > after), True
+
+    def _remaining_s(self, visit: Visit, channel_id: int) -> float:
+        """How long this visitor may go on watching; 0 once the session or the channel is gone."""
+        sessions = self._console.sessions
+        if sessions.account_of(visit.session) is None:
+            return 0
+        channel = self._services.access.channel(channel_id)
+        if channel is None or channel.account_id != visit.account.id:
+            return 0
+        return sessions.remaining_s(visit.session)
+
+    async def _owned(self, visit: Visit) -> Channel:
+        return await self._services.channels.get_owned(visit.account.id, visit.path_id("channel_id"))
+
+
+def parse_count(name: str, text: str) -> int:
+    """A whole number from 0 up; BadRequest names the parameter."""
+    if not (text.isascii() and text.isdigit()) or len(text) > 18:
+        raise BadRequest(f"{name} must be a whole number")
+    return int(text)

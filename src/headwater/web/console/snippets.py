@@ -1,0 +1,137 @@
+"""Requests and programs for people to copy. Pure: channel, keys and addresses in, text out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from starlette.datastructures import URL
+
+from headwater.registry.entities import Channel
+from headwater.web.console.options import MqttPorts
+
+_HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
+_EXAMPLE_VALUE = "21.5"
+CLIENT_ID, USERNAME, PASSWORD = "client id", "username", "password"
+
+
+class Snippet(NamedTuple):
+    """One thing to copy."""
+
+    title: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where this server is, as the browser that asks sees it."""
+
+    base_url: str
+    host: str
+    ports: MqttPorts
+
+
+def addresses_of(url: URL, ports: MqttPorts) -> Addresses:
+    """The addresses for a request's URL. A host that could mean something to a shell is not repeated."""
+    try:
+        host, port = url.hostname or "", url.port
+    except ValueError:
+        host, port = "", None
+    if not _HOST.fullmatch(host):
+        host = "localhost"
+    in_url = f"[{host}]" if ":" in host else host
+    return Addresses(f"{url.scheme}://{in_url}" + (f":{port}" if port else ""), host, ports)
+
+
+def rest_snippets(channel: Channel, at: Addresses) -> list[Snippet]:
+    """How to write and read a channel over HTTP."""
+    field = min(channel.settings.fields, default=1)
+    read_key = next(iter(channel.read_keys), None)
+    key = "" if channel.settings.is_public or read_key is None else f"api_key={read_key}&"
+    channel_url = f"{at.base_url}/channels/{channel.id}"
+    return [
+        Snippet(
+            "Write an entry",
+            f"GET {at.base_url}/update?api_key={channel.write_key}&field{field}={_EXAMPLE_VALUE}",
+        ),
+        Snippet("Read the channel", f"GET {channel_url}/feeds.json?{key}results=2"),
+        Snippet("Read one field", f"GET {channel_url}/fields/{field}.json?{key}results=2"),
+        Snippet("Read the last entry", f"GET {channel_url}/feeds/last.json" + (f"?{key[:-1]}" if key else "")),
+    ]
+
+
+def mqtt_publish_line(channel: Channel, at: Addresses) -> str:
+    """Write an entry over MQTT with nothing but the write key."""
+    field = min(channel.settings.fields, default=1)
+    return (
+        f"mosquitto_pub {_listener_options(at)} \\\n"
+        f"  -t channels/{channel.id}/publish/{channel.write_key} \\\n"
+        f"  -m 'field{field}={_EXAMPLE_VALUE}'"
+    )
+
+
+def first_entry_line(channel: Channel, at: Addresses) -> str:
+    """The shortest way to a first entry."""
+    field = min(channel.settings.fields, default=1)
+    return f"curl '{at.base_url}/update?api_key={channel.write_key}&field{field}={_EXAMPLE_VALUE}'"
+
+
+def device_snippets(
+    client_id: str, password: str, publish_to: int | None, subscribe_to: int | None, at: Addresses
+) -> list[Snippet]:
+    """Ready-to-paste programs that use a device's own credentials."""
+    snippets = []
+    credentials = f"-i {client_id} -u {client_id} -P {password}"
+    if publish_to is not None:
+        snippets.append(
+            Snippet(
+                "mosquitto_pub",
+                f"mosquitto_pub {_listener_options(at)} \\\n  {credentials} \\\n"
+                f"  -t channels/{publish_to}/publish -m 'field1={_EXAMPLE_VALUE}'",
+            )
+        )
+        snippets.append(Snippet("Python (paho-mqtt 2)", _paho_program(client_id, password, publish_to, at)))
+    if subscribe_to is not None:
+        snippets.append(
+            Snippet(
+                "mosquitto_sub",
+                f"mosquitto_sub {_listener_options(at)} \\\n  {credentials} \\\n  -t channels/{subscribe_to}/subscribe",
+            )
+        )
+    return snippets
+
+
+def credentials_text(device_name: str, credentials: Mapping[str, str], at: Addresses) -> str:
+    """The file that people keep."""
+    lines = [f"MQTT device: {' '.join(device_name.split())}", f"host: {at.host}"]
+    if at.ports.plain is not None:
+        lines.append(f"port: {at.ports.plain}")
+    if at.ports.tls is not None:
+        lines.append(f"TLS port: {at.ports.tls} (CA certificate: {at.base_url}/ca.crt)")
+    lines += [f"{name}: {value}" for name, value in credentials.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _listener_options(at: Addresses) -> str:
+    if at.ports.plain is None and at.ports.tls is not None:
+        return f"-h {at.host} -p {at.ports.tls} --cafile ca.crt"
+    return f"-h {at.host} -p {at.ports.plain or 1883}"
+
+
+def _paho_program(client_id: str, password: str, channel_id: int, at: Addresses) -> str:
+    if at.ports.tls is not None:
+        port, tls = at.ports.tls, f'client.tls_set(ca_certs="ca.crt")  # from {at.base_url}/ca.crt\n'
+    else:
+        port, tls = at.ports.plain or 1883, ""
+    return (
+        "import paho.mqtt.client as mqtt\n\n"
+        f'client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id="{client_id}")\n'
+        f'client.username_pw_set("{client_id}", "{password}")\n'
+        f"{tls}"
+        f'client.connect("{at.host}", {port})\n'
+        "client.loop_start()\n"
+        f'client.publish("channels/{channel_id}/publish", "field1={_EXAMPLE_VALUE}", qos=1).wait_for_publish()\n'
+        "client.disconnect()\n"
+    )

@@ -1,0 +1,152 @@
+// One field's chart: columns in, a drawn line out. Knows uPlot, not where data comes from.
+
+import { formatNumber, formatTime, timeZone } from "./format.js";
+
+const HEIGHT = 220;
+const MINUTE = 60;
+const DAY = 86400;
+const SMALLEST_DRAG_PX = 6;
+const LINE_PX = 1.75;
+
+// Smallest tick distance, text, then what is added at the first tick of a new year, month, day, hour, minute, second.
+const TICKS = [
+  [DAY * 365, "{YYYY}", null, null, null, null, null, null, 1],
+  [DAY * 28, "{MMM}", "\n{YYYY}", null, null, null, null, null, 1],
+  [DAY, "{D} {MMM}", "\n{YYYY}", null, null, null, null, null, 1],
+  [MINUTE, "{HH}:{mm}", "\n{D} {MMM} {YYYY}", null, "\n{D} {MMM}", null, null, null, 1],
+  [1, "{HH}:{mm}:{ss}", "\n{D} {MMM} {YYYY}", null, "\n{D} {MMM}", null, null, null, 1],
+  [0.001, "{ss}.{fff}", "\n{D} {MMM} {YYYY}", null, "\n{D} {MMM}", null, "\n{HH}:{mm}", null, 1],
+];
+
+export class FieldChart {
+  // `group` has zoomTo(min, max), zoomOut() and range() -> [min, max], shared by all charts of the page.
+  constructor(element, cursorText, group) {
+    this.element = element;
+    this.cursorText = cursorText;
+    this.group = group;
+    this.times = [];
+    this.numbers = [];
+    this.plot = null;
+    this.observer = new ResizeObserver(() => this.resize());
+    this.observer.observe(element);
+  }
+
+  setColumns(times, numbers) {
+    this.times = times;
+    this.numbers = numbers;
+  }
+
+  // Adds a reading in its place by time; keeps at most `limit`.
+  add(time, number, limit) {
+    let place = this.times.length;
+    while (place > 0 && this.times[place - 1] > time) place -= 1;
+    this.times.splice(place, 0, time);
+    this.numbers.splice(place, 0, number);
+    const surplus = this.times.length - limit;
+    if (surplus > 0) {
+      this.times.splice(0, surplus);
+      this.numbers.splice(0, surplus);
+    }
+  }
+
+  hasNumbers() {
+    return this.numbers.some((number) => number !== null);
+  }
+
+  draw() {
+    if (!this.hasNumbers()) {
+      this.destroy();
+      return;
+    }
+    if (this.plot === null) this.build();
+    const [min, max] = this.group.range();
+    this.plot.batch(() => {
+      this.plot.setData([this.times, this.numbers], false);
+      this.plot.setScale("x", { min, max });
+    });
+  }
+
+  destroy() {
+    this.plot?.destroy();
+    this.plot = null;
+  }
+
+  // Colours are read when a chart is built, so a new colour scheme needs a new chart.
+  rebuild() {
+    this.destroy();
+    this.draw();
+  }
+
+  resize() {
+    const width = this.element.clientWidth;
+    if (this.plot !== null && width > 0 && width !== this.plot.width) this.plot.setSize({ width, height: HEIGHT });
+  }
+
+  build() {
+    const style = getComputedStyle(this.element);
+    const colour = (name) => style.getPropertyValue(name).trim();
+    const axis = {
+      stroke: colour("--muted"),
+      font: `11px ${style.fontFamily}`,
+      labelFont: `11px ${style.fontFamily}`,
+      ticks: { stroke: colour("--line"), width: 1, size: 5 },
+      grid: { stroke: colour("--grid"), width: 1 },
+    };
+    const line = colour("--series");
+    const options = {
+      width: this.element.clientWidth,
+      height: HEIGHT,
+      padding: [10, 10, 0, 0],
+      legend: { show: false },
+      tzDate: (seconds) => (timeZone ? uPlot.tzDate(new Date(seconds * 1000), timeZone) : new Date(seconds * 1000)),
+      cursor: {
+        y: false,
+        drag: { x: true, y: false, setScale: false },
+        points: { size: 8, width: 2, stroke: line, fill: colour("--surface") },
+        bind: { dblclick: () => () => (this.group.zoomOut(), null) },
+        sync: {
+          key: "headwater-channel",
+          scales: ["x", null],
+          filters: { pub: (type) => type === "mousemove" || type === "mouseleave" },
+        },
+      },
+      scales: {
+        x: { time: true },
+        y: { range: (_plot, min, max) => (min === null ? [0, 1] : uPlot.rangeNum(min, max, 0.12, true)) },
+      },
+      axes: [
+        { ...axis, values: TICKS, space: 72, size: 40 },
+        {
+          ...axis,
+          size: 56,
+          space: 36,
+          values: (_plot, splits) => splits.map((split) => (split === null ? "" : formatNumber(split))),
+        },
+      ],
+      series: [
+        {},
+        { stroke: line, width: LINE_PX, fill: colour("--series-soft"), points: { size: 5, width: 0, fill: line } },
+      ],
+      hooks: {
+        setCursor: [(plot) => this.showCursor(plot.cursor.idx)],
+        setSelect: [(plot) => this.zoomToSelection(plot)],
+      },
+    };
+    this.plot = new uPlot(options, [this.times, this.numbers], this.element);
+  }
+
+  showCursor(index) {
+    const number = index === null || index === undefined ? undefined : this.numbers[index];
+    this.cursorText.textContent =
+      number === undefined ? "" : `${number === null ? "not a number" : formatNumber(number)} · ${formatTime(this.times[index])}`;
+  }
+
+  zoomToSelection(plot) {
+    const { left, width } = plot.select;
+    if (width < SMALLEST_DRAG_PX) return;
+    const min = plot.posToVal(left, "x");
+    const max = plot.posToVal(left + width, "x");
+    plot.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+    this.group.zoomTo(min, max);
+  }
+}

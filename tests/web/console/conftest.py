@@ -1,0 +1,100 @@
+"""The console on a real port, over real services with a registry file and a store in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import anyio._core._fileio  # noqa: F401  anyio loads it on first use; pytest rewriting it that deep in the stack fails on 3.11
+import pytest
+import uvicorn
+from console_site import Browser, Clock, Site, until
+
+from headwater.registry.entities import Account
+from headwater.registry.opening import open_registry
+from headwater.registry.passwords import Passwords
+from headwater.registry.worker import RegistryWorker
+from headwater.services import Services
+from headwater.services.access import Access
+from headwater.services.accounts import Accounts
+from headwater.services.catalogue import Catalogue
+from headwater.services.channels import Channels
+from headwater.services.devices import Devices
+from headwater.services.entries import Entries
+from headwater.services.ingest import Ingest, IngestLimits
+from headwater.services.query import Query
+from headwater.services.refusals import Refusals
+from headwater.settings import WebSettings
+from headwater.store.memory import MemoryStore
+from headwater.web.app import build_app
+from headwater.web.console import ConsoleOptions
+
+
+@pytest.fixture
+async def services(tmp_path: Path) -> AsyncIterator[Services]:
+    store = MemoryStore()
+    catalogue = Catalogue([])
+    query = Query(store, catalogue)
+    ingest = Ingest(store, catalogue, IngestLimits(0.001, 10_000, 100_000))
+    entries = Entries(ingest, query, catalogue, store)
+    worker = RegistryWorker(open_registry(f"sqlite:///{tmp_path}/registry.db"))
+    passwords = Passwords(time_cost=1, memory_cost_kib=8)
+    access = Access()
+    yield Services(
+        access=access,
+        accounts=Accounts(worker, access, passwords, on_channel_deleted=entries.clear),
+        channels=Channels(worker, access, on_deleted=entries.clear, max_channels_per_account=40),
+        devices=Devices(worker, access, max_grants_per_device=40),
+        ingest=ingest,
+        query=query,
+        entries=entries,
+        refusals=Refusals(),
+        registry=worker,
+    )
+    await worker.close()
+    passwords.close()
+    await ingest.close()
+    query.close()
+    store.close()
+
+
+@pytest.fixture
+def options() -> ConsoleOptions:
+    return ConsoleOptions(secret=b"k" * 32, heartbeat_s=0.2, live_queue_entries=8, live_streams_per_account=3)
+
+
+@pytest.fixture
+async def site(services: Services, options: ConsoleOptions) -> AsyncIterator[Site]:
+    clock = Clock()
+    app = build_app(services, [], replace(options, clock=clock), WebSettings(), ca_certificate=None)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app, host="127.0.0.1", port=0, log_config=None, lifespan="off", ws="none", timeout_graceful_shutdown=1
+        )
+    )
+    serving = asyncio.create_task(server.serve())
+    await until(lambda: server.started)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    running = Site(services, f"http://127.0.0.1:{port}", clock)
+    yield running
+    await running.close()
+    server.should_exit = True
+    await serving
+
+
+@pytest.fixture
+async def ada(site: Site) -> Browser:
+    """A browser in which `ada` is signed in."""
+    await site.account("ada")
+    browser = site.browser()
+    assert (await browser.sign_in("ada")).status_code == 303
+    return browser
+
+
+@pytest.fixture
+def ada_account(site: Site, ada: Browser) -> Account:
+    account = site.services.access.account_named("ada")
+    assert account is not None
+    return account

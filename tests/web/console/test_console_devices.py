@@ -1,0 +1,109 @@
+"""MQTT devices in the console: credentials shown once, rights, and their end."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from console_site import Browser, Site
+
+from headwater.errors import NotAuthenticated
+from headwater.model.principal import Grant
+from headwater.registry.entities import Account
+
+
+def _credentials(page: str) -> tuple[str, str]:
+    """Client id and password on the page that shows them."""
+    found = re.findall(r"<dt>[^<]+</dt><dd>\s*<span class=\"secret\"><code>([^<]+)</code>", page)
+    assert len(found) == 3
+    assert found[0] == found[1]
+    return found[0], found[2]
+
+
+async def test_a_new_device(site: Site, ada: Browser, ada_account: Account) -> None:
+    assert "Add your first device" in (await ada.get("/devices")).text
+    first, second = await site.channel(ada_account, "One"), await site.channel(ada_account, "Two")
+    assert "Allow Publish to One" in (await ada.get("/devices/new")).text
+    form = {"name": "Sensor <1>", "publish": [str(first.id)], "subscribe": [str(first.id), str(second.id)]}
+    page = await ada.post("/devices/new", form)
+    assert page.status_code == 200
+    assert page.headers["cache-control"] == "no-store"
+    assert "Sensor &lt;1&gt;" in page.text
+    client_id, password = _credentials(page.text)
+    principal = site.services.access.authenticate_mqtt(client_id, client_id, password.encode())
+    device = site.services.access.device(principal.device_id or 0)
+    assert device is not None
+    assert device.grants == (Grant(first.id, True, True), Grant(second.id, False, True))
+    for text in [f"channels/{first.id}/publish", "paho.mqtt", "/ca.crt", f'data-replace-url="/devices/{device.id}"']:
+        assert text in page.text
+    for path in (f"/devices/{device.id}", "/devices"):
+        later = (await ada.get(path)).text
+        assert client_id in later
+        assert password not in later
+
+
+async def test_a_device_without_a_name(site: Site, ada: Browser, ada_account: Account) -> None:
+    channel = await site.channel(ada_account)
+    response = await ada.post("/devices/new", {"name": " ", "publish": str(channel.id)})
+    assert response.status_code == 400
+    assert "Give the device a name" in response.text
+    assert re.search(rf'name="publish" value="{channel.id}"[^>]* checked', response.text)
+    assert await site.services.devices.owned(ada_account.id) == []
+
+
+@pytest.mark.parametrize("value", ["x", "-1", str(2**63), "9" * 5000])
+async def test_senseless_channels(ada: Browser, value: str) -> None:
+    assert (await ada.post("/devices/new", {"name": "d", "publish": value})).status_code == 400
+
+
+async def test_more_channels_than_a_device_may_use(site: Site, ada: Browser) -> None:
+    response = await ada.post("/devices/new", {"name": "d", "publish": [str(n) for n in range(1, 42)]})
+    assert response.status_code == 400
+    assert "at most 40 channels" in response.text
+
+
+async def test_editing(site: Site, ada: Browser, ada_account: Account) -> None:
+    channel = await site.channel(ada_account)
+    device, _ = await site.services.devices.create(ada_account.id, "Old", [Grant(channel.id, True, False)])
+    path = f"/devices/{device.id}"
+    page = await ada.follow(await ada.post(path, {"name": "New", "subscribe": str(channel.id)}))
+    assert "Device saved." in page.text
+    changed = site.services.access.device(device.id)
+    assert changed is not None
+    assert (changed.name, changed.grants) == ("New", (Grant(channel.id, False, True),))
+    response = await ada.post(path, {"name": ""})
+    assert response.status_code == 400
+    assert (await ada.post(path, {"name": "x" * 256})).status_code == 400
+
+
+async def test_disabling_and_enabling(site: Site, ada: Browser, ada_account: Account) -> None:
+    device, password = await site.services.devices.create(ada_account.id, "d", [])
+    page = await ada.follow(await ada.post(f"/devices/{device.id}/disable"))
+    assert "Device disabled" in page.text
+    with pytest.raises(NotAuthenticated):
+        site.services.access.authenticate_mqtt(device.client_id, device.username, password.encode())
+    await ada.follow(await ada.post(f"/devices/{device.id}/enable"))
+    assert site.services.access.authenticate_mqtt(device.client_id, device.username, password.encode())
+
+
+async def test_a_new_password(site: Site, ada: Browser, ada_account: Account) -> None:
+    device, old = await site.services.devices.create(ada_account.id, "d", [])
+    client_id, new = _credentials((await ada.post(f"/devices/{device.id}/password")).text)
+    assert (client_id, new != old) == (device.client_id, True)
+    assert site.services.access.authenticate_mqtt(client_id, client_id, new.encode())
+    with pytest.raises(NotAuthenticated):
+        site.services.access.authenticate_mqtt(client_id, client_id, old.encode())
+
+
+async def test_deleting(site: Site, ada: Browser, ada_account: Account) -> None:
+    device, _ = await site.services.devices.create(ada_account.id, "Pump", [])
+    page = await ada.follow(await ada.post(f"/devices/{device.id}/delete"))
+    assert "“Pump” was deleted" in page.text
+    assert site.services.access.device(device.id) is None
+
+
+async def test_refused_messages_are_told_to_the_owner(site: Site, ada: Browser, ada_account: Account) -> None:
+    device, _ = await site.services.devices.create(ada_account.id, "d", [])
+    site.services.refusals.note("not allowed to publish", device_id=device.id)
+    assert "not allowed to publish" in (await ada.get(f"/devices/{device.id}")).text
+    assert "1 refused" in (await ada.get("/devices")).text
