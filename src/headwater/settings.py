@@ -119,6 +119,12 @@ class MqttSettings:
         "Let clients connect without a password. They may do only what a key inside a topic allows, as older "
         "ThingSpeak devices do that put their write key at the end of the topic.",
     )
+    allow_anonymous: bool = setting(
+        False,
+        Switch(),
+        "Give clients that connect without a password a topic tree that they all share, without rights on channels. "
+        "For closed networks and tests only.",
+    )
     max_packet_bytes: int = setting(
         262_144, Whole(1024, 268_435_455, "bytes"), "Largest packet that a client may send."
     )

@@ -15,6 +15,8 @@ class PrincipalKind(enum.Enum):
     """A person or a script with an account token: everything of that account."""
     KEY_ONLY = "key-only"
     """Nobody in particular: may do only what a key inside a topic or request allows."""
+    ANONYMOUS = "anonymous"
+    """Nobody in particular, where the operator lets such clients share one topic tree of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,3 +54,4 @@ class Principal:
 
 
 KEY_ONLY = Principal(PrincipalKind.KEY_ONLY)
+ANONYMOUS = Principal(PrincipalKind.ANONYMOUS)

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Protocol, TypeVar
 
 from headwater.errors import NotAuthenticated
-from headwater.model.principal import KEY_ONLY, Principal, PrincipalKind
+from headwater.model.principal import ANONYMOUS, KEY_ONLY, Principal, PrincipalKind
 from headwater.registry.directory import Directory, KnownDevice
 from headwater.registry.entities import Account, AccountToken, Channel, MqttDevice
 from headwater.registry.keys import hash_secret
@@ -38,12 +38,14 @@ class AccessChange:
 
 
 class Access:
-    """Answers from memory. `allow_topic_keys` lets clients without credentials in, for keys in topics."""
+    """Answers from memory. `allow_topic_keys` lets clients without credentials in, for keys in topics;
+    `allow_anonymous` gives them a topic tree of their own besides."""
 
-    def __init__(self, *, allow_topic_keys: bool = True) -> None:
+    def __init__(self, *, allow_topic_keys: bool = True, allow_anonymous: bool = False) -> None:
         self.generation = 0
         """Grows at every change."""
         self._allow_topic_keys = allow_topic_keys
+        self._allow_anonymous = allow_anonymous
         self._listeners: list[Callable[[AccessChange], None]] = []
         self._known = Directory()
 
@@ -116,7 +118,8 @@ class Access:
         1. the client id of a device: user name and password must be that device's, and the device be enabled;
         2. the password is an account token: that account, with all its rights;
         3. the password is an account's MQTT API key, and there is a user name: what keys in topics allow;
-        4. no password, where `allow_topic_keys`: likewise.
+        4. no password, where `allow_anonymous`: the anonymous topic tree, and what keys in topics allow;
+        5. no password, where `allow_topic_keys`: what keys in topics allow.
 
         Raises: `NotAuthenticated`, in the same words for every reason.
         """
@@ -129,6 +132,8 @@ class Access:
                 return Principal(PrincipalKind.ACCOUNT, account_id=token.account_id)
             if username and password_hash in self._known.mqtt_keys:
                 return KEY_ONLY
+        elif self._allow_anonymous:
+            return ANONYMOUS
         elif self._allow_topic_keys:
             return KEY_ONLY
         raise _not_authenticated()

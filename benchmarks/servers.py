@@ -1,0 +1,120 @@
+"""The servers under load: Headwater and its peer, each a real process on free ports with data of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+START_TIMEOUT_S = 20.0
+
+
+@dataclass(frozen=True)
+class Target:
+    """A server to put load on."""
+
+    name: str
+    pid: int
+    mqtt_port: int
+    password: str | None = None
+    """What every MQTT client signs in with; None where nobody has to."""
+    http_port: int | None = None
+
+    def rss_bytes(self) -> int:
+        """Resident memory of the process now."""
+        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) * 1024
+        raise RuntimeError("the kernel does not tell VmRSS")
+
+    def cpu_s(self) -> float:
+        """Processor time used so far."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def create_channel(self, name: str) -> int:
+        """A ThingSpeak channel with two fields; its id."""
+        form = {"api_key": self.password or "", "name": name, "field1": "one", "field2": "two"}
+        body = urllib.parse.urlencode(form).encode()
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}/channels.json", body) as answer:
+            return int(json.load(answer)["id"])
+
+    def last_entry_id(self, channel_id: int) -> int:
+        """The newest entry's number, read back over REST."""
+        url = f"http://127.0.0.1:{self.http_port}/channels/{channel_id}/feeds/last.json?api_key={self.password}"
+        with urllib.request.urlopen(url) as answer:
+            return int(json.load(answer)["entry_id"])
+
+
+@contextmanager
+def headwater(directory: Path | None = None) -> Iterator[Target]:
+    """Headwater as an operator starts it, on a data directory that is deleted afterwards."""
+    data = Path(tempfile.mkdtemp(prefix="headwater-bench-", dir=directory))
+    token = secrets.token_urlsafe(30)
+    command = [sys.executable, "-m", "headwater", "serve", "--data", str(data), "--http", "127.0.0.1:0"]
+    command += ["--mqtt", "127.0.0.1:0", "--https", "off", "--mqtts", "off", "--log-level", "warning"]
+    seed = {"HEADWATER_ADMIN_USER": "bench", "HEADWATER_ADMIN_PASSWORD": token, "HEADWATER_ADMIN_TOKEN": token}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, env=os.environ | seed, text=True)
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        if not line.startswith("ready "):
+            raise RuntimeError("Headwater did not start; its own words are above")
+        ready = json.loads(line.removeprefix("ready "))
+        ports = {scheme: int(ready[scheme][0].rsplit(":", 1)[1]) for scheme in ("mqtt", "http")}
+        yield Target("headwater", process.pid, ports["mqtt"], token, ports["http"])
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=20)
+        shutil.rmtree(data)
+
+
+@contextmanager
+def mosquitto() -> Iterator[Target]:
+    """Mosquitto, open to everybody, without persistence: it only hands messages on."""
+    program = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if program is None:
+        raise RuntimeError("mosquitto is not installed (Debian: apt install mosquitto)")
+    port = _free_port()
+    with tempfile.TemporaryDirectory(prefix="mosquitto-bench-") as directory:
+        config = Path(directory, "mosquitto.conf")
+        config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\nlog_type error\n")
+        process = subprocess.Popen([program, "-c", str(config)])
+        try:
+            _wait_for_port(port)
+            yield Target("mosquitto", process.pid, port)
+        finally:
+            process.terminate()
+            process.wait(timeout=10)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_for_port(port: int) -> None:
+    deadline_s = time.monotonic() + START_TIMEOUT_S
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            if time.monotonic() > deadline_s:
+                raise
+            time.sleep(0.05)
+        else:
+            return

@@ -1,0 +1,221 @@
+"""ThingSpeak's topics: who may publish and subscribe where, and what subscribers get. Knows no connection.
+
+Publish: `channels/<id>/publish` and `.../publish/fields/field<N>`, by the rights of the principal, or with the
+channel's write key as a last level. Subscribe: `channels/<id>/subscribe`, `.../subscribe/fields/field<N>` and
+`.../subscribe/fields/+`, by rights. MQTT 3.1.1 has no way to refuse a publish, so refusals are kept for the owner.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from headwater.dialects.thingspeak.parse import (
+    WriteLimits,
+    parse_field_number,
+    parse_field_publish,
+    parse_publish,
+    write_limits,
+)
+from headwater.dialects.thingspeak.render import render_update, to_json
+from headwater.errors import RequestError
+from headwater.model.principal import Principal
+from headwater.mqtt.session import Pending, PublishTarget
+from headwater.registry.entities import Channel
+from headwater.services import Services
+from headwater.services.dialect import Deliver, TopicSpace
+from headwater.services.entries import Entry, EntryUpdate
+from headwater.services.promise import Promise
+from headwater.settings import Settings
+
+Parse = Callable[[bytes], EntryUpdate]
+
+
+class PublishTopic(NamedTuple):
+    channel_id: int
+    field: int | None
+    key: str | None
+
+
+class SubscribeFilter(NamedTuple):
+    channel_id: int
+    is_field: bool
+
+
+def parse_publish_topic(topic: str) -> PublishTopic | None:
+    """A topic to publish to (section 2.3), or None when it is none."""
+    match topic.split("/"):
+        case ["channels", channel_id, "publish"]:
+            field, key = None, None
+        case ["channels", channel_id, "publish", "fields", name]:
+            field, key = _field(name), None
+        case ["channels", channel_id, "publish", key]:
+            field = None
+        case ["channels", channel_id, "publish", "fields", name, key]:
+            field = _field(name)
+        case _:
+            return None
+    if not _is_id(channel_id) or field == 0:
+        return None
+    return PublishTopic(int(channel_id), field, key)
+
+
+def parse_subscribe_filter(topic_filter: str) -> SubscribeFilter | None:
+    """A filter that may be subscribed to, or None when it is none."""
+    match topic_filter.split("/"):
+        case ["channels", channel_id, "subscribe"] if _is_id(channel_id):
+            return SubscribeFilter(int(channel_id), is_field=False)
+        case ["channels", channel_id, "subscribe", "fields", name] if _is_id(channel_id):
+            return SubscribeFilter(int(channel_id), is_field=True) if name == "+" or _field(name) else None
+        case _:
+            return None
+
+
+def _is_id(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 18
+
+
+def _field(name: str) -> int:
+    """The number of `field<N>`, 0 when it is no field."""
+    return (parse_field_number(name) or 0) if name.startswith("field") else 0
+
+
+class ThingSpeakTopics(TopicSpace):
+    """The tree below `channels`, shared by all accounts."""
+
+    root = "channels"
+
+    def __init__(self, services: Services, limits: WriteLimits) -> None:
+        self._services = services
+        self._limits = limits
+        self._deliver: Deliver = _deliver_nowhere
+        self._filters: dict[int, dict[SubscribeFilter, int]] = {}
+        self._unwatch: dict[int, Callable[[], None]] = {}
+        self._waiting: set[asyncio.Task[None]] = set()
+
+    def connect(self, deliver: Deliver) -> None:
+        self._deliver = deliver
+
+    # -- publish --------------------------------------------------------------------------------------------
+
+    def resolve_publish(self, principal: Principal, topic: str) -> PublishTarget:
+        parsed = parse_publish_topic(topic)
+        if parsed is None:
+            return self._refusing(principal, None, "the topic is none of channels/<id>/publish[/fields/field<N>]")
+        channel = self._services.access.channel(parsed.channel_id)
+        if channel is None:
+            return self._refusing(principal, None, f"there is no channel {parsed.channel_id}")
+        if parsed.key is None:
+            if not principal.may_publish(channel.id, channel.account_id):
+                return self._refusing(principal, channel, "Allow Publish is not set for this device and channel")
+        elif not hmac.compare_digest(parsed.key.strip().encode(), channel.write_key.encode()):
+            return self._refusing(principal, channel, "the key in the topic is not the channel's write key")
+        return self._taking(principal, channel, parsed.field)
+
+    def _taking(self, principal: Principal, channel: Channel, field: int | None) -> PublishTarget:
+        limits, entries = self._limits, self._services.entries
+
+        def take(payload: bytes, _flags: int, now_ns: int) -> Pending | None:
+            try:
+                if field is None:
+                    update = parse_publish(payload, limits)
+                else:
+                    update = parse_field_publish(field, payload, limits)
+                created_at_ns = update.created_at_ns
+                if created_at_ns is None or entries.is_newest(channel, created_at_ns):
+                    return entries.append(channel, update, now_ns)
+            except RequestError as error:
+                self._refuse(principal, channel, str(error))
+                return None
+            return self._take_later(principal, channel, update, now_ns)
+
+        return take
+
+    def _take_later(self, principal: Principal, channel: Channel, update: EntryUpdate, now_ns: int) -> Pending:
+        """An entry with a time that may exist already: look first, off the hot path."""
+        assert update.created_at_ns is not None
+        outcome = Promise()
+        release_room = self._services.ingest.hold_room()
+
+        async def look_and_take(created_at_ns: int) -> None:
+            error: Exception | None = None
+            try:
+                release = await self._services.entries.claim_time(channel, created_at_ns)
+                try:
+                    await self._services.entries.append(channel, update, now_ns).wait()
+                finally:
+                    release()
+            except RequestError as refusal:
+                self._refuse(principal, channel, str(refusal))
+            except Exception as failure:  # handed on: whoever waits for the acknowledgement is told
+                error = failure
+            finally:
+                release_room()
+                outcome.resolve(error)
+
+        task = asyncio.get_running_loop().create_task(look_and_take(update.created_at_ns))
+        self._waiting.add(task)
+        task.add_done_callback(self._waiting.discard)
+        return outcome
+
+    def _refusing(self, principal: Principal, channel: Channel | None, reason: str) -> PublishTarget:
+        def refuse(_payload: bytes, _flags: int, _now_ns: int) -> None:
+            self._refuse(principal, channel, reason)
+
+        return refuse
+
+    def _refuse(self, principal: Principal, channel: Channel | None, reason: str) -> None:
+        channel_id = None if channel is None else channel.id
+        self._services.refusals.note(reason, device_id=principal.device_id, channel_id=channel_id)
+
+    # -- subscribe ------------------------------------------------------------------------------------------
+
+    def may_subscribe(self, principal: Principal, topic_filter: str) -> bool:
+        parsed = parse_subscribe_filter(topic_filter)
+        channel = None if parsed is None else self._services.access.channel(parsed.channel_id)
+        return channel is not None and principal.may_subscribe(channel.id, channel.account_id)
+
+    def subscribed(self, topic_filter: str) -> None:
+        parsed = parse_subscribe_filter(topic_filter)
+        if parsed is None:
+            return
+        filters = self._filters.setdefault(parsed.channel_id, {})
+        filters[parsed] = filters.get(parsed, 0) + 1
+        if parsed.channel_id not in self._unwatch:
+            channel_id = parsed.channel_id
+            self._unwatch[channel_id] = self._services.entries.watch(
+                channel_id, lambda entry: self._publish_entry(channel_id, entry)
+            )
+
+    def unsubscribed(self, topic_filter: str) -> None:
+        parsed = parse_subscribe_filter(topic_filter)
+        filters = None if parsed is None else self._filters.get(parsed.channel_id)
+        if parsed is None or filters is None or parsed not in filters:
+            return
+        filters[parsed] -= 1
+        if not filters[parsed]:
+            del filters[parsed]
+        if not filters:
+            del self._filters[parsed.channel_id]
+            self._unwatch.pop(parsed.channel_id)()
+
+    def _publish_entry(self, channel_id: int, entry: Entry) -> None:
+        """What subscribers get (section 2.4): the whole entry, and each field that was sent, as text."""
+        filters = self._filters[channel_id]
+        topic = f"channels/{channel_id}/subscribe"
+        if SubscribeFilter(channel_id, is_field=False) in filters:
+            self._deliver(topic, to_json(render_update(channel_id, entry)))
+        if SubscribeFilter(channel_id, is_field=True) in filters:
+            for number, text in entry.fields.items():
+                self._deliver(f"{topic}/fields/field{number}", text.encode())
+
+
+def _deliver_nowhere(topic: str, payload: bytes) -> None:
+    """Before the broker is there, nobody can have subscribed."""
+
+
+def topics(services: Services, settings: Settings) -> Sequence[TopicSpace]:
+    """The one tree of this dialect."""
+    return [ThingSpeakTopics(services, write_limits(settings))]

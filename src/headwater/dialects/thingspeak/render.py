@@ -1,0 +1,152 @@
+"""Values to ThingSpeak's answers: compact JSON with keys in production order. Pure; knows no socket and no key.
+
+Feed values are JSON strings or null, ids are numbers (rules 2 and 3); times have whole seconds and `Z`, or a numeric
+offset when a zone was asked for.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Collection, Iterable, Mapping
+from datetime import UTC, datetime, tzinfo
+from typing import Any
+
+import msgspec
+
+from headwater.dialects.thingspeak.parse import ReadQuery
+from headwater.registry.entities import Channel
+from headwater.services.entries import FIELD_NUMBERS, Entry
+
+Json = dict[str, Any]
+
+
+def to_json(value: object) -> bytes:
+    return msgspec.json.encode(value)
+
+
+def render_time(at_ns: int, zone: tzinfo | None = None) -> str:
+    """Nanoseconds since the epoch as ThingSpeak writes times."""
+    return _render_datetime(datetime.fromtimestamp(at_ns // 1_000_000_000, UTC), zone)
+
+
+def _render_datetime(at: datetime, zone: tzinfo | None = None) -> str:
+    if zone is None:
+        return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return at.astimezone(zone).isoformat(timespec="seconds")
+
+
+# -- entries ------------------------------------------------------------------------------------------------------
+
+
+def render_update(
+    channel_id: int, entry: Entry, zone: tzinfo | None = None, numbers: Collection[int] = frozenset()
+) -> Json:
+    """The entry as `/update.json` answers it and as MQTT subscribers get it (section 2.4).
+
+    `numbers` are the fields that came as JSON numbers and are echoed as such.
+    """
+    fields = {f"field{n}": _echo(entry.fields.get(n), n in numbers) for n in FIELD_NUMBERS}
+    return {
+        "channel_id": channel_id,
+        "created_at": render_time(entry.at_ns, zone),
+        "entry_id": entry.entry_id,
+        **fields,
+        **_location(entry),
+        "status": entry.status,
+    }
+
+
+def _echo(text: str | None, is_number: bool) -> str | msgspec.Raw | None:
+    return msgspec.Raw(text.encode()) if is_number and text is not None else text
+
+
+def _location(entry: Entry) -> Json:
+    return {"latitude": entry.latitude, "longitude": entry.longitude, "elevation": entry.elevation}
+
+
+def render_entry(entry: Entry, numbers: Iterable[int], query: ReadQuery) -> Json:
+    """One entry of a feed, with the given fields."""
+    rendered: Json = {"created_at": render_time(entry.at_ns, query.zone), "entry_id": entry.entry_id}
+    for number in numbers:
+        rendered[f"field{number}"] = entry.fields.get(number)
+    if query.with_location:
+        rendered.update(_location(entry))
+    if query.with_status:
+        rendered["status"] = entry.status
+    return rendered
+
+
+def render_feed(
+    channel: Channel, last_entry_id: int, entries: Iterable[Entry], numbers: Collection[int], query: ReadQuery
+) -> Json:
+    """A channel with its entries (section 5.3). `numbers` are the fields that the entries show."""
+    return {
+        "channel": render_feed_channel(channel, last_entry_id, query),
+        "feeds": [render_entry(entry, numbers, query) for entry in entries],
+    }
+
+
+def render_feed_channel(channel: Channel, last_entry_id: int, query: ReadQuery) -> Json:
+    """The channel as the head of a feed: empty parts are left out, except the location."""
+    settings = channel.settings
+    head: Json = {"id": channel.id, "name": settings.name}
+    if settings.description:
+        head["description"] = settings.description
+    head |= {"latitude": settings.latitude, "longitude": settings.longitude}
+    head |= _field_names(settings.fields)
+    head |= {
+        "created_at": _render_datetime(channel.created_at, query.zone),
+        "updated_at": _render_datetime(channel.updated_at, query.zone),
+    }
+    if settings.elevation:
+        head["elevation"] = settings.elevation
+    if query.with_metadata and settings.metadata:
+        head["metadata"] = settings.metadata
+    head["last_entry_id"] = last_entry_id or None
+    return head
+
+
+def _field_names(fields: Mapping[int, str]) -> Json:
+    return {f"field{number}": fields[number] for number in sorted(fields)}
+
+
+# -- channels -----------------------------------------------------------------------------------------------------
+
+
+def render_channel(channel: Channel, last_entry_id: int, *, with_keys: bool) -> Json:
+    """The channel's settings (section 7), in production order; keys for its owner only."""
+    settings = channel.settings
+    rendered: Json = {
+        "id": channel.id,
+        "name": settings.name or None,
+        "description": settings.description or None,
+        "latitude": settings.latitude or None,
+        "longitude": settings.longitude or None,
+        "created_at": _render_datetime(channel.created_at),
+        "elevation": settings.elevation or None,
+        "last_entry_id": last_entry_id or None,
+        "public_flag": settings.is_public,
+        "url": settings.url or None,
+        "ranking": _ranking(channel),
+        "metadata": settings.metadata or None,
+        "license_id": 0,
+        "github_url": settings.github_url or None,
+        "tags": [{"id": zlib.crc32(tag.encode()) & 0x7FFFFFFF, "name": tag} for tag in settings.tags],
+    }
+    if with_keys:
+        rendered["api_keys"] = [{"api_key": key.key, "write_flag": key.allows_write} for key in channel.api_keys]
+    return rendered
+
+
+def _ranking(channel: Channel) -> int:
+    """How completely a channel is described; the weights are those of the open-source server (section 7)."""
+    settings = channel.settings
+    has_location = settings.latitude not in ("", "0.0") and settings.longitude not in ("", "0.0")
+    weights = (
+        (settings.name, 15),
+        (settings.description, 20),
+        (has_location, 15),
+        (settings.url, 15),
+        (settings.tags, 20),
+    )
+    return sum(weight for present, weight in weights if present)

@@ -1,0 +1,30 @@
+"""The use cases, written against the store and the registry. Dialects and shells call these and nothing below."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from headwater.registry.worker import RegistryWorker
+from headwater.services.access import Access
+from headwater.services.accounts import Accounts
+from headwater.services.channels import Channels
+from headwater.services.devices import Devices
+from headwater.services.entries import Entries
+from headwater.services.ingest import Ingest
+from headwater.services.query import Query
+from headwater.services.refusals import Refusals
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything an edge may use."""
+
+    access: Access
+    accounts: Accounts
+    channels: Channels
+    devices: Devices
+    ingest: Ingest
+    query: Query
+    entries: Entries
+    refusals: Refusals
+    registry: RegistryWorker

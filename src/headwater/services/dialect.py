@@ -1,0 +1,53 @@
+"""What a dialect offers to the shells: HTTP routes to `web/`, a topic space to `broker/`.
+
+The shells know dialects only through these protocols, and dialects know the shells not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from starlette.routing import BaseRoute
+
+from headwater.model.principal import Principal
+from headwater.mqtt.session import PublishTarget
+from headwater.settings import Settings
+
+if TYPE_CHECKING:
+    from headwater.services import Services
+
+Deliver = Callable[[str, bytes], None]
+"""Takes (topic, payload) and hands the message to every subscriber of that topic in the dialect's tree."""
+
+
+class TopicSpace(Protocol):
+    """How a dialect answers for every topic below its root level (`channels` for ThingSpeak)."""
+
+    root: str
+
+    def connect(self, deliver: Deliver) -> None:
+        """Called once, before any client: where to send messages for subscribers."""
+
+    def resolve_publish(self, principal: Principal, topic: str) -> PublishTarget:
+        """Who takes messages for this topic from this principal. The broker keeps the answer until access changes.
+        A topic without right or meaning gives a target that counts and drops; a target raises StorageError only."""
+
+    def may_subscribe(self, principal: Principal, topic_filter: str) -> bool:
+        """Whether this principal may have a subscription with exactly this filter."""
+
+    def subscribed(self, topic_filter: str) -> None:
+        """The first subscription with this filter has been made."""
+
+    def unsubscribed(self, topic_filter: str) -> None:
+        """The last subscription with this filter has gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """One outside protocol."""
+
+    name: str
+    routes: Callable[[Services, Settings], Sequence[BaseRoute]]
+    topics: Callable[[Services, Settings], Sequence[TopicSpace]]

@@ -1,0 +1,353 @@
+"""Entries: a bucket seen the ThingSpeak way, as numbered rows of up to eight texts. Knows no wire format.
+
+How an entry lies in the store: one record of measurement `entry`. `entry_id` is an integer series. A field that reads
+as a finite number is a float series (`field1`), so that every dialect can compute with it. The text itself is kept
+beside it (`field1.text`) only where the number alone would not give the same characters back (`"20.50"`, `"nan"`,
+`"on"`), so a row of plain numbers costs nothing extra. When another dialect overwrites the number, the kept text no
+longer spells it and is ignored.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from headwater.errors import BadRequest, Conflict
+from headwater.model.record import Record
+from headwater.model.series import INTEGER_MAX, INTEGER_MIN, SeriesKey, Value
+from headwater.registry.entities import Channel
+from headwater.services.catalogue import Catalogue
+from headwater.services.ingest import Ingest, Receipt
+from headwater.services.query import Column, Query, Rows
+from headwater.store import Store
+
+MEASUREMENT = "entry"
+ENTRY_ID = "entry_id"
+FIELD_NUMBERS = range(1, 9)
+LOCATION = ("latitude", "longitude", "elevation")
+MAX_SPELLINGS = 20_000
+"""Texts whose reading is remembered. Sensors repeat themselves: a look-up costs a tenth of a conversion."""
+
+AT_NS_MIN, AT_NS_MAX = INTEGER_MIN, INTEGER_MAX
+
+# A number that `render_number` gives back character by character: 15 digits always survive a double, and below 0.0001
+# it writes exponents.
+_CANONICAL = re.compile(r"-?(?!0\.0000)(?:0|[1-9][0-9]*)(?:\.[0-9]*[1-9])?", re.ASCII)
+_NUMBER = re.compile(r"\s*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*", re.ASCII)
+
+_NUMBER_NAMES = {n: f"field{n}" for n in FIELD_NUMBERS}
+_TEXT_NAMES = {n: f"field{n}.text" for n in FIELD_NUMBERS}
+
+
+class EntryUpdate(NamedTuple):
+    """What a device sends: texts as they came."""
+
+    fields: Mapping[int, str]
+    """Field number (1 to 8) to text; a number that is missing was not sent."""
+    latitude: str | None = None
+    longitude: str | None = None
+    elevation: str | None = None
+    status: str | None = None
+    created_at_ns: int | None = None
+    """The time the device gives, or None for the time of receipt."""
+
+
+class Entry(NamedTuple):
+    """One numbered row of a channel."""
+
+    entry_id: int
+    at_ns: int
+    fields: Mapping[int, str]
+    latitude: str | None = None
+    longitude: str | None = None
+    elevation: str | None = None
+    status: str | None = None
+
+
+def parse_number(text: str) -> float | None:
+    """The finite number that a text spells, or None. Spaces around it are allowed, as `float` allows them."""
+    if not _NUMBER.fullmatch(text):
+        return None
+    number = float(text)
+    return number if math.isfinite(number) else None
+
+
+def render_number(number: float) -> str:
+    """The shortest text that reads as this number; whole numbers without a decimal point."""
+    text = repr(number)
+    return text[:-2] if text.endswith(".0") else text
+
+
+def spell(text: str) -> tuple[float | None, bool]:
+    """A text's number, and whether the text must be kept because the number alone would read differently."""
+    number = parse_number(text)
+    if number is None:
+        return None, True
+    if len(text) <= 15 and _CANONICAL.fullmatch(text) and text != "-0":
+        return number, False
+    return number, render_number(number) != text
+
+
+class _Texts:
+    """Names of one text's two columns."""
+
+    __slots__ = ("number", "text")
+
+    def __init__(self, name: str) -> None:
+        self.number = Column(name, float)
+        self.text = Column(f"{name}.text", str)
+
+    def read(self, rows: Rows) -> list[str | None]:
+        return [
+            _text_of(number, text)
+            for number, text in zip(rows.columns[self.number], rows.columns[self.text], strict=True)
+        ]
+
+
+def _text_of(number: Value | None, text: Value | None) -> str | None:
+    if number is None:
+        return None if text is None else str(text)
+    assert isinstance(number, float)
+    if isinstance(text, str) and parse_number(text) == number:
+        return text
+    return render_number(number)
+
+
+_TIME_IS_TAKEN = "the channel has an entry of that time already; send another created_at, or none"
+_NEXT_FREE_NS = 1_000_000_000
+"""Messages of one read share a time of receipt: those after the first take the following nanoseconds. Beyond this
+distance the newest entry is one with a time of its own in the future, which later entries need not follow."""
+
+_ENTRY_ID_COLUMN = Column(ENTRY_ID, int)
+_FIELDS = {n: _Texts(_NUMBER_NAMES[n]) for n in FIELD_NUMBERS}
+_LOCATION = {name: _Texts(name) for name in LOCATION}
+_STATUS = Column("status", str)
+_ALL_COLUMNS = (
+    _ENTRY_ID_COLUMN,
+    _STATUS,
+    *(column for texts in (*_FIELDS.values(), *_LOCATION.values()) for column in (texts.number, texts.text)),
+)
+
+
+def channel_key(channel_id: int) -> SeriesKey:
+    """Where the entries of a channel lie."""
+    return SeriesKey(channel_id, MEASUREMENT)
+
+
+class _Numbering:
+    """The last entry id and time given out in one channel, and its newest time."""
+
+    __slots__ = ("key", "last_at_ns", "last_id", "newest_at_ns")
+
+    def __init__(self, key: SeriesKey, last_id: int, newest_at_ns: int | None) -> None:
+        self.key = key
+        self.last_id = last_id
+        self.last_at_ns = 0
+        self.newest_at_ns = newest_at_ns
+        """None when there are entries of before this process started: nobody has looked yet."""
+
+
+class Entries:
+    """Write, read and watch the entries of channels. Rights are the caller's business."""
+
+    def __init__(self, ingest: Ingest, query: Query, catalogue: Catalogue, store: Store) -> None:
+        self._ingest = ingest
+        self._query = query
+        self._catalogue = catalogue
+        self._store = store
+        self._numbering: dict[int, _Numbering] = {}
+        self._spellings: dict[str, tuple[float | None, bool]] = {}
+        self._claimed: dict[int, set[int]] = {}
+
+    async def recover(self) -> None:
+        """Learn the last entry id of every channel; call once at start, before any write."""
+        series = {i: key for key, i in self._catalogue.with_field(MEASUREMENT, ENTRY_ID, int)}
+        for series_id, last_id in (await self._query.maxima(list(series))).items():
+            key = series[series_id]
+            self._numbering[key.bucket_id] = _Numbering(key, last_id, None)
+
+    def last_entry_id(self, channel_id: int) -> int:
+        """The newest entry's number; 0 when there is none."""
+        numbering = self._numbering.get(channel_id)
+        return 0 if numbering is None else numbering.last_id
+
+    # -- writing ----------------------------------------------------------------------------------------------
+
+    def write(self, channel: Channel, update: EntryUpdate, now_ns: int) -> tuple[Entry, Receipt]:
+        """Take one entry in; it exists once the receipt resolves. As `append`, and answers the entry too."""
+        receipt = self.append(channel, update, now_ns)
+        numbering = self._numbering[channel.id]
+        return Entry(numbering.last_id, numbering.last_at_ns, update.fields, *update[1:5]), receipt
+
+    def append(self, channel: Channel, update: EntryUpdate, now_ns: int) -> Receipt:
+        """Take one entry in; it exists once the receipt resolves. Raises what `Ingest.write` raises.
+
+        An entry without a time of its own gets `now_ns` or one of the nanoseconds that follow: times are unique in a
+        channel. A caller with `created_at_ns` asks `is_newest` or `claim_time` first.
+        """
+        numbering = self._numbering.get(channel.id) or self._number(channel)
+        at_ns = update.created_at_ns
+        newest_at_ns = numbering.newest_at_ns
+        if at_ns is None:
+            at_ns = now_ns
+            if newest_at_ns is not None and 0 <= newest_at_ns - now_ns < _NEXT_FREE_NS:
+                at_ns = newest_at_ns + 1
+        entry_id = numbering.last_id + 1
+        values: dict[str, Value] = {ENTRY_ID: entry_id}
+        spellings = self._spellings
+        for number, text in update.fields.items():
+            spelling = spellings.get(text)
+            if spelling is None:
+                spelling = self._spell(text)
+            value, keep_text = spelling
+            if value is not None:
+                values[_NUMBER_NAMES[number]] = value
+            if keep_text:
+                values[_TEXT_NAMES[number]] = text
+        if update[1:5] != _NOTHING_ELSE:
+            self._add_location_and_status(values, update)
+        receipt = self._ingest.write(Record(numbering.key, at_ns, values))
+        numbering.last_id = entry_id
+        numbering.last_at_ns = at_ns
+        if newest_at_ns is not None and at_ns > newest_at_ns:
+            numbering.newest_at_ns = at_ns
+        return receipt
+
+    def _spell(self, text: str) -> tuple[float | None, bool]:
+        if len(self._spellings) >= MAX_SPELLINGS:
+            self._spellings.clear()
+        spelling = self._spellings[text] = spell(text)
+        return spelling
+
+    def _add_location_and_status(self, values: dict[str, Value], update: EntryUpdate) -> None:
+        for name in LOCATION:
+            text = getattr(update, name)
+            if text is not None:
+                number, keep_text = spell(text)
+                if number is not None:
+                    values[name] = number
+                if keep_text:
+                    values[f"{name}.text"] = text
+        if update.status is not None:
+            values["status"] = update.status
+
+    def _number(self, channel: Channel) -> _Numbering:
+        numbering = self._numbering[channel.id] = _Numbering(channel_key(channel.id), 0, AT_NS_MIN)
+        return numbering
+
+    def is_newest(self, channel: Channel, at_ns: int) -> bool:
+        """Whether a time is later than every entry's, as far as can be told without reading: such a time is free."""
+        numbering = self._numbering.get(channel.id) or self._number(channel)
+        return numbering.newest_at_ns is not None and at_ns > numbering.newest_at_ns
+
+    async def claim_time(self, channel: Channel, at_ns: int) -> Callable[[], None]:
+        """Make sure that no entry has this time, and that no other claim gets it until the answer is called.
+
+        Raises Conflict when there is one, BadRequest for a time that cannot be stored.
+        """
+        if not AT_NS_MIN < at_ns < AT_NS_MAX:
+            raise BadRequest("created_at is outside the years 1677 to 2262")
+        claimed = self._claimed.setdefault(channel.id, set())
+        if at_ns in claimed:
+            raise Conflict(_TIME_IS_TAKEN)
+        claimed.add(at_ns)
+
+        def release() -> None:
+            claimed.discard(at_ns)
+            if not claimed and self._claimed.get(channel.id) is claimed:
+                del self._claimed[channel.id]
+
+        try:
+            if not self.is_newest(channel, at_ns):
+                await self._check_free(channel, at_ns)
+        except BaseException:
+            release()
+            raise
+        return release
+
+    async def _check_free(self, channel: Channel, at_ns: int) -> None:
+        await self._ingest.drain()
+        key, ids = channel_key(channel.id), [_ENTRY_ID_COLUMN]
+        if (await self._query.rows(key, ids, start_ns=at_ns, end_ns=at_ns + 1, newest=1)).at_ns:
+            raise Conflict(_TIME_IS_TAKEN)
+        numbering = self._numbering.get(channel.id)
+        if numbering is not None and numbering.newest_at_ns is None:
+            newest = (await self._query.rows(key, ids, newest=1)).at_ns
+            numbering.newest_at_ns = max(newest, default=AT_NS_MIN)
+
+    # -- reading ----------------------------------------------------------------------------------------------
+
+    async def newest(
+        self, channel: Channel, count: int | None, start_ns: int | None = None, end_ns: int | None = None
+    ) -> list[Entry]:
+        """The newest entries in [start, end), oldest first. Raises StorageError."""
+        rows = await self._query.rows(
+            channel_key(channel.id), _ALL_COLUMNS, start_ns=start_ns, end_ns=end_ns, newest=count
+        )
+        return _read_entries(rows)
+
+    def watch(self, channel_id: int, callback: Callable[[Entry], None]) -> Callable[[], None]:
+        """Call `callback` with each new entry once it is on disk. Answers the function that ends it."""
+
+        def observe(record: Record) -> None:
+            if record.key.measurement == MEASUREMENT and ENTRY_ID in record.values:
+                callback(_entry_of(record))
+
+        return self._ingest.watch(channel_id, observe)
+
+    # -- clearing ---------------------------------------------------------------------------------------------
+
+    async def clear(self, channel: Channel) -> None:
+        """Delete every entry of a channel, durably. Entry ids restart at 1."""
+        series_ids = [series.id for series in self._catalogue.of_bucket(channel.id)]
+        # Entries written from here on get series of their own, which the deletion does not touch.
+        self._catalogue.forget_bucket(channel.id)
+        self._numbering.pop(channel.id, None)
+        if series_ids:
+            await self._ingest.run_between_commits(lambda: self._store.delete(series_ids))
+
+
+_NOTHING_ELSE = (None, None, None, None)
+
+
+def _read_entries(rows: Rows) -> list[Entry]:
+    fields = {number: texts.read(rows) for number, texts in _FIELDS.items()}
+    location = [_LOCATION[name].read(rows) for name in LOCATION]
+    entry_ids, statuses = rows.columns[_ENTRY_ID_COLUMN], rows.columns[_STATUS]
+    entries: list[Entry] = []
+    for row, at_ns in enumerate(rows.at_ns):
+        entry_id = entry_ids[row]
+        if not isinstance(entry_id, int):
+            continue  # written through another dialect: a point of the channel, but not an entry
+        texts = {number: text for number, column in fields.items() if (text := column[row]) is not None}
+        latitude, longitude, elevation = (column[row] for column in location)
+        status = statuses[row]
+        entries.append(
+            Entry(
+                entry_id,
+                at_ns,
+                texts,
+                latitude,
+                longitude,
+                elevation,
+                None if status is None else str(status),
+            )
+        )
+    return entries
+
+
+def _entry_of(record: Record) -> Entry:
+    """The entry that a record of measurement `entry` holds."""
+    values = record.values
+
+    def text_of(name: str) -> str | None:
+        return _text_of(values.get(name), values.get(f"{name}.text"))
+
+    texts = {number: text for number, name in _NUMBER_NAMES.items() if (text := text_of(name)) is not None}
+    latitude, longitude, elevation = (text_of(name) for name in LOCATION)
+    status = values.get("status")
+    entry_id = values.get(ENTRY_ID, 0)
+    assert isinstance(entry_id, int)
+    return Entry(entry_id, record.at_ns, texts, latitude, longitude, elevation, None if status is None else str(status))

@@ -1,0 +1,1 @@
+"""The HTTP shell: server, application, console. Knows no dialect: those give it routes."""

@@ -1,0 +1,1 @@
+"""Tests of `headwater.broker`: real sockets on the loopback interface, on both event loops."""

@@ -1,0 +1,147 @@
+"""A broker as the composition root builds it, over a gated store, with two accounts and their devices."""
+
+from __future__ import annotations
+
+import ssl
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from gated_store import GatedStore, until
+from headwater.broker.broker import Broker
+from headwater.dialects.thingspeak.mqtt import topics
+from headwater.model.principal import Grant
+from headwater.mqtt.packets import Connect
+from headwater.registry.entities import Account, AccountToken, ApiKey, Channel, ChannelSettings, MqttDevice
+from headwater.registry.keys import hash_secret
+from headwater.services import Services
+from headwater.services.access import Access
+from headwater.services.catalogue import Catalogue
+from headwater.services.entries import Entries
+from headwater.services.ingest import Ingest, IngestLimits
+from headwater.services.query import Query
+from headwater.services.refusals import Refusals
+from headwater.settings import MqttSettings, Settings
+
+from .client import Client
+
+WHEN = datetime(2026, 1, 31, tzinfo=UTC)
+ADA, BOB = 1, 2
+NAMES = {ADA: "ada", BOB: "bob"}
+PORCH, CELLAR = 11, 12
+"""Ada's channels."""
+SENSOR, READER = 21, 22
+"""Ada's devices: one may publish to the porch and subscribe to it, the other may only subscribe."""
+
+
+class House:
+    """A listening broker and everything below it."""
+
+    def __init__(self, mqtt: MqttSettings, limits: IngestLimits) -> None:
+        self.settings = Settings(mqtt=mqtt)
+        self.store = GatedStore()
+        self.access = Access(allow_topic_keys=mqtt.allow_topic_keys, allow_anonymous=mqtt.allow_anonymous)
+        self.refusals = Refusals()
+        catalogue = Catalogue()
+        self.ingest = Ingest(self.store, catalogue, limits)
+        self.query = Query(self.store, catalogue)
+        self.entries = Entries(self.ingest, self.query, catalogue, self.store)
+        unused = cast(Any, None)  # the broker changes no account
+        services = Services(
+            self.access, unused, unused, unused, self.ingest, self.query, self.entries, self.refusals, unused
+        )
+        self._populate()
+        self.broker = Broker(services, topics(services, self.settings), mqtt)
+        self.port = 0
+        self._clients: list[Client] = []
+        self._bystander: Client | None = None
+
+    def _populate(self) -> None:
+        access = self.access
+        for account_id, name in NAMES.items():
+            keys = f"{name.upper():U<16}", f"{name.upper():M<16}"
+            access.put_account(Account(account_id, name, False, *keys, "UTC", WHEN, 0))
+            access.put_token(AccountToken(account_id, account_id, "main", WHEN), hash_secret(token_of(account_id)))
+        for channel_id in (PORCH, CELLAR):
+            keys = (ApiKey(channel_id, write_key_of(channel_id), True, "", WHEN),)
+            access.put_channel(Channel(channel_id, ADA, ChannelSettings(), keys, WHEN, WHEN))
+        self.put_device(SENSOR, Grant(PORCH, allow_publish=True, allow_subscribe=True))
+        self.put_device(READER, Grant(PORCH, allow_publish=False, allow_subscribe=True))
+
+    def put_device(self, device_id: int, *grants: Grant, is_enabled: bool = True, password: str = "secret") -> None:
+        name = f"device{device_id}"
+        device = MqttDevice(device_id, ADA, name, name, name, is_enabled, grants, WHEN)
+        self.access.put_device(device, hash_secret(password))
+
+    async def connect(self, connect: Connect | None = None, **options: Any) -> Client:
+        """A client on a new connection, signed in if there is a CONNECT."""
+        client = await Client.open(self.port, **options)
+        self._clients.append(client)
+        if connect is not None:
+            await client.sign_in(connect)
+        return client
+
+    async def check_others_are_served(self) -> None:
+        """A client that has nothing to do with it still publishes and receives."""
+        if self._bystander is None:
+            self._bystander = await self.connect(as_account(BOB, "bystander"))
+            assert await self._bystander.subscribe("bystander", 1) == 1
+        await self._bystander.publish("bystander", b"still here")
+        assert (await self._bystander.message()).payload == b"still here"
+
+    async def only(self, *clients: Client) -> None:
+        """Wait until the broker knows of no other connections than these (and the bystander)."""
+        expected = len(clients) + (self._bystander is not None)
+        await until(lambda: self.broker.connections == expected, f"{expected} connections")
+
+    async def stored(self, channel_id: int = PORCH) -> list[str | None]:
+        """The first field of every entry."""
+        channel = self.access.channel(channel_id)
+        assert channel is not None
+        return [entry.fields.get(1) for entry in await self.entries.newest(channel, None)]
+
+    async def close(self) -> None:
+        self.store.open()
+        for client in self._clients:
+            await client.close()
+        await self.broker.close()
+        await until(lambda: not self.broker.connections, "every connection to end")
+        await self.ingest.close()
+        self.query.close()
+
+    def check_nothing_is_left(self) -> None:
+        """What connections leave behind is nothing."""
+        broker = self.broker
+        assert broker._by_client_id == {}
+        assert not broker._by_address
+        trees = [*broker.router._space_trees.values(), *broker.router._own_trees.values()]
+        assert not any(tree._root.children for tree in trees), "a subscription has outlived its client"
+
+
+async def open_house(limits: IngestLimits | None = None, tls: ssl.SSLContext | None = None, **settings: Any) -> House:
+    """A listening broker; `settings` are those of MQTT."""
+    house = House(MqttSettings(**settings), limits or IngestLimits())
+    _, house.port = await house.broker.listen("127.0.0.1", 0, tls)
+    return house
+
+
+def token_of(account_id: int) -> str:
+    return f"token-of-{NAMES[account_id]}"
+
+
+def write_key_of(channel_id: int) -> str:
+    return f"{channel_id:0<16}"
+
+
+def as_account(account_id: int, client_id: str, **options: Any) -> Connect:
+    """CONNECT with an account's token."""
+    return Connect(client_id, username=NAMES[account_id], password=token_of(account_id).encode(), **options)
+
+
+def as_device(device_id: int, password: str = "secret", **options: Any) -> Connect:
+    name = f"device{device_id}"
+    return Connect(name, username=name, password=password.encode(), **options)
+
+
+def as_nobody(client_id: str = "", **options: Any) -> Connect:
+    """CONNECT without credentials: rights come from keys in topics."""
+    return Connect(client_id, **options)

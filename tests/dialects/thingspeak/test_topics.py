@@ -1,0 +1,57 @@
+"""Which topics mean something, and what they mean."""
+
+from __future__ import annotations
+
+import pytest
+
+from headwater.dialects.thingspeak.mqtt import (
+    PublishTopic,
+    SubscribeFilter,
+    parse_publish_topic,
+    parse_subscribe_filter,
+)
+
+
+@pytest.mark.parametrize(
+    ("topic", "parsed"),
+    [
+        ("channels/7/publish", PublishTopic(7, None, None)),
+        ("channels/7/publish/fields/field8", PublishTopic(7, 8, None)),
+        ("channels/7/publish/KEY", PublishTopic(7, None, "KEY")),
+        ("channels/7/publish/fields/field1/KEY", PublishTopic(7, 1, "KEY")),
+    ],
+)
+def test_publish_topics(topic: str, parsed: PublishTopic) -> None:
+    assert parse_publish_topic(topic) == parsed
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "channels", "channels/7", "channels/x/publish", "channels/-7/publish", "channels/٧/publish",
+        "channels/7/publish/fields/field9", "channels/7/publish/fields/1", "channels/7/publish/fields/field0",
+        "channels/7/publish/fields/field1/KEY/more", "channels/7/subscribe", "/channels/7/publish",
+        "channels/7/publish/", "channels/99999999999999999999/publish",
+    ],
+)  # fmt: skip
+def test_no_publish_topics(topic: str) -> None:
+    parsed = parse_publish_topic(topic)
+    assert parsed is None or parsed.key == ""  # an empty key is a key, and never the right one
+
+
+@pytest.mark.parametrize(
+    ("topic_filter", "parsed"),
+    [
+        ("channels/7/subscribe", SubscribeFilter(7, is_field=False)),
+        ("channels/7/subscribe/fields/field1", SubscribeFilter(7, is_field=True)),
+        ("channels/7/subscribe/fields/+", SubscribeFilter(7, is_field=True)),
+        ("channels/+/subscribe", None),
+        ("channels/7/#", None),
+        ("channels/7/subscribe/#", None),
+        ("channels/7/subscribe/+", None),
+        ("channels/7/subscribe/fields/field9", None),
+        ("channels/7/publish", None),
+    ],
+)
+def test_subscribe_filters(topic_filter: str, parsed: SubscribeFilter | None) -> None:
+    assert parse_subscribe_filter(topic_filter) == parsed

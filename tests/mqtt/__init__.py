@@ -1,0 +1,1 @@
+"""Tests of `headwater.mqtt`, module by module."""

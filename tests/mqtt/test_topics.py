@@ -1,0 +1,134 @@
+"""Strings, topic names and topic filters."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headwater.mqtt.errors import MalformedPacket
+from headwater.mqtt.topics import check_topic_filter, check_topic_name, parse_text
+
+from .strategies import texts, topic_filters, topic_names
+
+
+@given(texts)
+def test_well_formed_text_comes_back(text: str) -> None:
+    assert parse_text(text.encode()) == text
+
+
+@given(st.binary(max_size=50))
+def test_arbitrary_bytes_are_text_or_malformed(raw: bytes) -> None:
+    with suppress(MalformedPacket):
+        assert parse_text(raw).encode() == raw
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"a\x00b",  # [MQTT-1.5.3-2]
+        b"\xed\xa0\x80",  # U+D800 [MQTT-1.5.3-1]
+        b"\xed\xbf\xbf",  # U+DFFF
+        b"\xc0\x80",  # overlong NUL
+        b"\xc0\xaf",  # overlong slash
+        b"\xe0\x80\xaf",
+        b"\xf4\x90\x80\x80",  # beyond U+10FFFF
+        b"\xe2\x82",  # cut short
+        b"\xff",
+        b"\x80",
+        b"tab\t",
+        b"esc\x1b[31m",
+        b"\x7f",
+        "\x85".encode(),
+        "\ufffe".encode(),
+        "\ufdd0".encode(),
+        "\U0001ffff".encode(),
+        "\U0010fffe".encode(),
+    ],
+)
+def test_1_5_3_ill_formed_text_is_refused(raw: bytes) -> None:
+    """[MQTT-1.5.3-1] [MQTT-1.5.3-2]; H16. Control and non-characters MAY be refused, and are."""
+    with pytest.raises(MalformedPacket):
+        parse_text(raw)
+
+
+def test_1_5_3_3_a_byte_order_mark_is_kept() -> None:
+    """[MQTT-1.5.3-3]"""
+    assert parse_text(b"\xef\xbb\xbfa") == "\ufeffa"
+
+
+@pytest.mark.parametrize(
+    "text", ["no-break\u00a0space", "soft\u00adhyphen", "emoji \U0001f600", "\u200b", "~ ", "\u2028"]
+)
+def test_what_is_odd_but_allowed_is_kept(text: str) -> None:
+    assert parse_text(text.encode()) == text
+
+
+# -- names ----------------------------------------------------------------------------------------------------------
+
+
+@given(topic_names)
+def test_topic_names_are_accepted(topic: str) -> None:
+    check_topic_name(topic, max_levels=5)
+
+
+@pytest.mark.parametrize("topic", ["", "+", "#", "a/+", "a+", "#/a"])
+def test_4_7_1_1_names_hold_no_wildcard_and_something(topic: str) -> None:
+    """[MQTT-4.7.1-1] [MQTT-4.7.3-1] [MQTT-3.3.2-2]"""
+    with pytest.raises(MalformedPacket):
+        check_topic_name(topic, max_levels=32)
+
+
+@pytest.mark.parametrize("check", [check_topic_name, check_topic_filter])
+def test_depth_is_limited_by_levels(check: object) -> None:
+    """H15"""
+    assert callable(check)
+    check("/".join("a" * 4), max_levels=4)
+    check("///", max_levels=4)
+    with pytest.raises(MalformedPacket, match="more than 4 levels"):
+        check("////", max_levels=4)
+    started_s = time.perf_counter()
+    with pytest.raises(MalformedPacket):
+        check("/" * 65_535, max_levels=32)
+    assert time.perf_counter() - started_s < 0.05
+
+
+# -- filters --------------------------------------------------------------------------------------------------------
+
+
+@given(topic_filters)
+def test_topic_filters_are_accepted(topic_filter: str) -> None:
+    check_topic_filter(topic_filter, max_levels=6)
+
+
+@pytest.mark.parametrize(
+    "topic_filter", ["#", "+", "/", "a", "a/#", "a/+", "+/+", "+/#", "/#", "a//#", "+/a/+", "$SYS/#"]
+)
+def test_4_7_1_filters_of_the_specification(topic_filter: str) -> None:
+    check_topic_filter(topic_filter, max_levels=32)
+
+
+@pytest.mark.parametrize(
+    "topic_filter",
+    ["a/#/b", "a#", "#a", "#/", "#/#", "a/#/#", "#/a/#", "a/b#", "##", "+#", "#+", "a/#+"],
+)
+def test_4_7_1_2_the_multi_level_wildcard_is_the_whole_last_level(topic_filter: str) -> None:
+    """[MQTT-4.7.1-2]; H18"""
+    with pytest.raises(MalformedPacket):
+        check_topic_filter(topic_filter, max_levels=32)
+
+
+@pytest.mark.parametrize("topic_filter", ["a+", "+a", "a/b+/c", "++", "a/+b"])
+def test_4_7_1_3_the_single_level_wildcard_is_a_whole_level(topic_filter: str) -> None:
+    """[MQTT-4.7.1-3]; H18"""
+    with pytest.raises(MalformedPacket):
+        check_topic_filter(topic_filter, max_levels=32)
+
+
+def test_4_7_3_1_an_empty_filter_is_refused() -> None:
+    """[MQTT-4.7.3-1]"""
+    with pytest.raises(MalformedPacket):
+        check_topic_filter("", max_levels=32)

@@ -1,0 +1,98 @@
+"""The catalogue: one number a series, blocks of numbers a key, the same after a restart."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headwater.model.series import TYPE_OF, Series, SeriesKey, Unsigned, ValueType
+from headwater.services.catalogue import BLOCK, Catalogue
+
+KEY = SeriesKey(1, "entry")
+OTHER = SeriesKey(2, "entry")
+TAGGED = SeriesKey(1, "entry", (("room", "attic"),))
+
+
+def test_nothing_is_known_at_first() -> None:
+    catalogue = Catalogue()
+    assert catalogue.find(KEY, "field1", float) is None
+    assert catalogue.ids(KEY) == {}
+    assert catalogue.find(KEY, "field1", float) is None
+    assert list(catalogue.of_bucket(1)) == []
+
+
+def test_a_series_is_found_by_key_field_and_type() -> None:
+    catalogue = Catalogue()
+    created = [catalogue.create(KEY, "field1", value_type) for value_type in ValueType]
+    assert len({series.id for series in created}) == len(ValueType)
+    for value_class, value_type in TYPE_OF.items():
+        assert catalogue.find(KEY, "field1", value_class) == created[value_type - 1].id
+    assert catalogue.find(KEY, "field2", float) is None
+    assert catalogue.find(OTHER, "field1", float) is None
+    assert catalogue.find(TAGGED, "field1", float) is None
+    assert catalogue.ids(KEY)[Unsigned] == {"field1": created[2].id}
+    assert sorted(catalogue.of_bucket(1)) == sorted(created)
+
+
+def test_ids_start_above_zero_and_stay_side_by_side() -> None:
+    catalogue = Catalogue()
+    ours, theirs = [], []
+    for number in range(BLOCK):
+        ours.append(catalogue.create(KEY, f"f{number}", ValueType.FLOAT).id)
+        theirs.append(catalogue.create(OTHER, f"f{number}", ValueType.FLOAT).id)
+    assert ours == list(range(BLOCK, 2 * BLOCK))
+    assert theirs == list(range(2 * BLOCK, 3 * BLOCK))
+    assert catalogue.create(KEY, "one more", ValueType.FLOAT).id == 3 * BLOCK, "a full block is followed by a free one"
+    assert catalogue.create(KEY, "two more", ValueType.FLOAT).id == 3 * BLOCK + 1
+    assert catalogue.create(OTHER, "one more", ValueType.FLOAT).id == 4 * BLOCK
+
+
+KEYS = st.sampled_from([KEY, OTHER, TAGGED])
+STEPS = st.lists(st.tuples(KEYS, st.integers(1, 40)), max_size=12)
+
+
+@given(STEPS, STEPS)
+def test_after_a_restart_everything_is_as_before(
+    before: list[tuple[SeriesKey, int]], after: list[tuple[SeriesKey, int]]
+) -> None:
+    first = Catalogue()
+    stored = create(first, before, "a")
+    second = Catalogue(sorted(stored))
+    for series in stored:
+        assert second.find(series.key, series.field, float) == series.id
+    assert create(first, after, "b") == create(second, after, "b")
+    everything = stored + [s for bucket_id in (1, 2) for s in second.of_bucket(bucket_id) if s not in stored]
+    assert len({series.id for series in everything}) == len(everything)
+    blocks: dict[int, SeriesKey] = {}
+    for series in everything:
+        assert blocks.setdefault(series.id // BLOCK, series.key) == series.key, "a block belongs to one key"
+
+
+def create(catalogue: Catalogue, steps: list[tuple[SeriesKey, int]], prefix: str) -> list[Series]:
+    return [
+        catalogue.create(key, f"{prefix}{step}.{number}", ValueType.FLOAT)
+        for step, (key, count) in enumerate(steps)
+        for number in range(count)
+    ]
+
+
+def test_series_of_one_field_in_all_buckets() -> None:
+    catalogue = Catalogue()
+    wanted = [catalogue.create(key, "entry_id", ValueType.INTEGER) for key in (KEY, OTHER)]
+    catalogue.create(KEY, "entry_id", ValueType.FLOAT)
+    catalogue.create(KEY, "field1", ValueType.INTEGER)
+    catalogue.create(SeriesKey(3, "weather"), "entry_id", ValueType.INTEGER)
+    assert list(catalogue.with_field("entry", "entry_id", int)) == [(series.key, series.id) for series in wanted]
+
+
+def test_a_forgotten_bucket_leaves_nothing_and_its_ids_are_not_used_again() -> None:
+    catalogue = Catalogue()
+    gone = {catalogue.create(key, "f", ValueType.FLOAT).id for key in (KEY, TAGGED)}
+    kept = catalogue.create(OTHER, "f", ValueType.FLOAT)
+    catalogue.forget_bucket(1)
+    catalogue.forget_bucket(99)
+    assert list(catalogue.of_bucket(1)) == []
+    assert catalogue.find(KEY, "f", float) is None
+    assert list(catalogue.of_bucket(2)) == [kept]
+    assert list(catalogue.with_field("entry", "f", float)) == [(OTHER, kept.id)]
+    assert catalogue.create(KEY, "f", ValueType.FLOAT).id not in gone | {kept.id}

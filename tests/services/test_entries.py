@@ -1,0 +1,192 @@
+"""Entries over ingest, query and a store in memory: numbering, texts, times, clearing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from headwater.errors import BadRequest, Conflict
+from headwater.model.record import Record
+from headwater.registry.entities import Channel, ChannelSettings
+from headwater.services.catalogue import Catalogue
+from headwater.services.entries import (
+    Entries,
+    Entry,
+    EntryUpdate,
+    channel_key,
+    parse_number,
+    render_number,
+    spell,
+)
+from headwater.services.ingest import Ingest, IngestLimits
+from headwater.services.query import Query
+from headwater.store.memory import MemoryStore
+
+NOW_NS = 1_767_323_045_000_000_000
+
+
+def channel(channel_id: int = 7) -> Channel:
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    return Channel(channel_id, 1, ChannelSettings(), (), at, at)
+
+
+class Kernel:
+    """The services around one store; opened again, they must know what they knew."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        catalogue = Catalogue(store.catalogue())
+        self.ingest = Ingest(store, catalogue, IngestLimits(flush_interval_s=0))
+        self.query = Query(store, catalogue)
+        self.entries = Entries(self.ingest, self.query, catalogue, store)
+
+    async def close(self) -> None:
+        await self.ingest.close()
+        self.query.close()
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+async def kernel(store: MemoryStore) -> AsyncIterator[Kernel]:
+    opened = Kernel(store)
+    await opened.entries.recover()
+    yield opened
+    await opened.close()
+
+
+async def write(kernel: Kernel, update: EntryUpdate, now_ns: int = NOW_NS, channel_id: int = 7) -> Entry:
+    entry, receipt = kernel.entries.write(channel(channel_id), update, now_ns)
+    await receipt.wait()
+    return entry
+
+
+async def test_entries_come_back_whole(kernel: Kernel) -> None:
+    update = EntryUpdate({1: "21.50", 2: "60", 8: "on"}, "48.10", "x", "519", "fine")
+    entry = await write(kernel, update)
+    assert entry == Entry(1, NOW_NS, {1: "21.50", 2: "60", 8: "on"}, "48.10", "x", "519", "fine")
+    assert await kernel.entries.newest(channel(), 10) == [entry]
+
+
+async def test_numbers_grow_per_channel_and_times_are_unique(kernel: Kernel) -> None:
+    for _ in range(3):
+        await write(kernel, EntryUpdate({1: "1"}))
+    await write(kernel, EntryUpdate({1: "1"}), channel_id=8)
+    entries = await kernel.entries.newest(channel(), 10)
+    assert [(entry.entry_id, entry.at_ns - NOW_NS) for entry in entries] == [(1, 0), (2, 1), (3, 2)]
+    assert (kernel.entries.last_entry_id(7), kernel.entries.last_entry_id(8)) == (3, 1)
+    assert kernel.entries.last_entry_id(9) == 0
+
+
+async def test_numbers_go_on_after_a_restart(kernel: Kernel, store: MemoryStore) -> None:
+    for n in range(5):
+        await write(kernel, EntryUpdate({1: str(n)}, created_at_ns=NOW_NS - n * 1_000))
+    again = Kernel(store)
+    await again.entries.recover()
+    assert again.entries.last_entry_id(7) == 5
+    entry = await write(again, EntryUpdate({1: "x"}), NOW_NS + 1_000)
+    assert entry.entry_id == 6
+    await again.close()
+
+
+async def test_a_taken_time_is_found_out_also_after_a_restart(kernel: Kernel, store: MemoryStore) -> None:
+    await write(kernel, EntryUpdate({1: "a"}, created_at_ns=NOW_NS))
+    with pytest.raises(Conflict):
+        await kernel.entries.claim_time(channel(), NOW_NS)
+    again = Kernel(store)
+    await again.entries.recover()
+    assert not again.entries.is_newest(channel(), NOW_NS + 1), "nobody has looked yet"
+    with pytest.raises(Conflict):
+        await again.entries.claim_time(channel(), NOW_NS)
+    (await again.entries.claim_time(channel(), NOW_NS - 1))()
+    assert again.entries.is_newest(channel(), NOW_NS + 1)
+    await again.close()
+
+
+async def test_two_claims_of_one_time(kernel: Kernel) -> None:
+    release = await kernel.entries.claim_time(channel(), NOW_NS)
+    with pytest.raises(Conflict):
+        await kernel.entries.claim_time(channel(), NOW_NS)
+    release()
+    (await kernel.entries.claim_time(channel(), NOW_NS))()
+    with pytest.raises(BadRequest):
+        await kernel.entries.claim_time(channel(), 2**63)
+
+
+async def test_an_entry_in_the_future_does_not_drag_others_along(kernel: Kernel) -> None:
+    await write(kernel, EntryUpdate({1: "a"}, created_at_ns=NOW_NS + 10**15))
+    assert (await write(kernel, EntryUpdate({1: "b"}))).at_ns == NOW_NS
+
+
+async def test_clearing_starts_anew(kernel: Kernel, store: MemoryStore) -> None:
+    await write(kernel, EntryUpdate({1: "a"}))
+    await write(kernel, EntryUpdate({1: "b"}), channel_id=8)
+    await kernel.entries.clear(channel())
+    assert await kernel.entries.newest(channel(), 10) == []
+    assert (await write(kernel, EntryUpdate({1: "c"}))).entry_id == 1
+    assert [entry.fields for entry in await kernel.entries.newest(channel(), 10)] == [{1: "c"}]
+    assert len(await kernel.entries.newest(channel(8), 10)) == 1
+    again = Kernel(store)
+    await again.entries.recover()
+    assert [entry.fields for entry in await again.entries.newest(channel(), 10)] == [{1: "c"}]
+    await again.close()
+
+
+async def test_watchers_hear_of_entries_that_are_stored(kernel: Kernel) -> None:
+    heard: list[Entry] = []
+    unwatch = kernel.entries.watch(7, heard.append)
+    written = await write(kernel, EntryUpdate({1: "1.50"}, status="s"))
+    await write(kernel, EntryUpdate({1: "2"}), channel_id=8)
+    unwatch()
+    await write(kernel, EntryUpdate({1: "3"}))
+    assert heard == [written]
+
+
+async def test_a_number_from_elsewhere_replaces_the_text(kernel: Kernel) -> None:
+    """Another dialect overwrites the number of an entry: the text that spelled the old one is out."""
+    entry = await write(kernel, EntryUpdate({1: "21.50"}))
+    await kernel.ingest.write(Record(channel_key(7), entry.at_ns, {"field1": 3.0})).wait()
+    assert (await kernel.entries.newest(channel(), 1))[0].fields == {1: "3"}
+
+
+async def test_points_that_are_no_entries_are_not_shown(kernel: Kernel) -> None:
+    await kernel.ingest.write(Record(channel_key(7), NOW_NS, {"field1": 3.0})).wait()
+    assert await kernel.entries.newest(channel(), 10) == []
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-Infinity", "1,5", "0x10", "1_000", "", "1e999", "٣", "--1", "1.2.3"])
+def test_what_is_no_number(text: str) -> None:
+    assert parse_number(text) is None
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_numbers_come_back(number: float) -> None:
+    read = parse_number(render_number(number))
+    assert read == number
+    assert math.copysign(1, read) == math.copysign(1, number)
+
+
+@given(
+    st.one_of(
+        st.text(max_size=30),
+        st.floats().map(str),
+        st.integers().map(str),
+        st.decimals(allow_nan=False, places=2).map(str),
+        st.from_regex(r"[+-]?[0-9]{0,20}\.?[0-9]{0,20}", fullmatch=True),
+    )
+)
+@example("-0")
+@example("-0.0")
+@example("0.1")
+@example("123456789012345678")
+@example("0.00001")
+def test_every_text_comes_back(text: str) -> None:
+    number, keep_text = spell(text)
+    assert keep_text or (number is not None and render_number(number) == text)
