@@ -163,6 +163,9 @@ class MqttSettings:
     max_queued_messages: int = setting(
         1000, Whole(0, 1_000_000), "Most messages that wait for one client beyond those in flight."
     )
+    max_queued_bytes: int = setting(
+        _MIB, Whole(0, 1024 * _MIB, "bytes"), "Most bytes that wait for one client beyond those in flight."
+    )
     receive_buffer_bytes: int = setting(
         262_144,
         Whole(4096, 64 * _MIB, "bytes"),

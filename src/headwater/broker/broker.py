@@ -41,6 +41,7 @@ class Broker:
             max_client_id_bytes=settings.max_client_id_bytes,
             max_in_flight=settings.max_in_flight,
             max_queued_messages=settings.max_queued_messages,
+            max_queued_bytes=settings.max_queued_bytes,
         )
         self._servers: list[asyncio.Server] = []
         self._ports: dict[bool, int] = {}
@@ -128,7 +129,7 @@ class Broker:
         """A client has signed in; an older connection of the same client is closed [MQTT-3.1.4-2].
 
         The same client means the same principal too: nobody ends another's connection by knowing its client id.
-        Clients without credentials are nobody in particular, so an id says nothing about them.
+        Clients that only show keys in topics are nobody in particular, so an id says nothing about them.
         """
         if connection.principal == KEY_ONLY or not client_id:
             return
