@@ -145,6 +145,9 @@ class MqttSettings:
     max_topic_bytes: int = setting(1024, Whole(64, 65_535, "bytes"), "Longest topic or topic filter.")
     max_topic_levels: int = setting(32, Whole(4, 1024), "Most levels (parts between `/`) of a topic.")
     max_subscriptions: int = setting(100, Whole(1, 100_000), "Most subscriptions of one client.")
+    max_filters_per_subscribe: int = setting(
+        50, Whole(1, 10_000), "Most topic filters in one SUBSCRIBE packet; those beyond are refused one by one."
+    )
     max_client_id_bytes: int = setting(128, Whole(23, 65_535, "bytes"), "Longest client id.")
     max_write_buffer_bytes: int = setting(
         _MIB,

@@ -39,6 +39,7 @@ class Broker:
             max_topic_bytes=settings.max_topic_bytes,
             max_topic_levels=settings.max_topic_levels,
             max_client_id_bytes=settings.max_client_id_bytes,
+            max_subscribe_filters=settings.max_filters_per_subscribe,
             max_in_flight=settings.max_in_flight,
             max_queued_messages=settings.max_queued_messages,
             max_queued_bytes=settings.max_queued_bytes,
