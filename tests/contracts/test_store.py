@@ -254,6 +254,21 @@ def test_maxima_are_of_the_values_that_stand(store: Store) -> None:
     assert store.maxima([1, 2]) == {1: -5, 2: 1}
 
 
+def test_times_are_found_again(store: Store) -> None:
+    types = {1: ValueType.INTEGER, 2: ValueType.STRING, 3: ValueType.FLOAT}
+    store.append(batch_of([(1, -5, 1), (1, 70, 2), (2, 9, "x")], types, {}))
+    put(store, ValueType.INTEGER, [(1, 70, 3)], new=False)
+    assert store.newest_times([1, 2, 3, UNKNOWN_ID]) == {1: 70, 2: 9}
+    assert store.times(1, {-5, 9, 70}) == {-5, 70}
+    assert store.times(2, [9, 10]) == {9}
+    assert store.times(3, {9}) == set()
+    assert store.times(UNKNOWN_ID, {9}) == set()
+    assert store.times(1, ()) == set()
+    store.delete([1], start_ns=0)
+    assert store.newest_times([1]) == {1: -5}
+    assert store.times(1, {-5, 70}) == {-5}
+
+
 def test_delete_of_a_span_keeps_the_series(engine: Engine) -> None:
     put(engine.store, ValueType.INTEGER, [(1, at_ns, at_ns) for at_ns in range(6)])
     put(engine.store, ValueType.STRING, [(2, at_ns, "x") for at_ns in range(6)])
@@ -319,6 +334,8 @@ def test_a_closed_store_refuses_everything(store: Store) -> None:
         lambda: store.rows([1]),
         lambda: store.rows([]),
         lambda: store.maxima([1]),
+        lambda: store.newest_times([1]),
+        lambda: store.times(1, [1]),
         lambda: store.maxima([]),
         lambda: store.delete([UNKNOWN_ID]),
     ]

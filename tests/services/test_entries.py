@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from headwater.errors import BadRequest, Conflict
+from headwater.errors import BadRequest, Conflict, NotFound
 from headwater.model.record import Record
 from headwater.registry.entities import Channel, ChannelSettings
 from headwater.services.catalogue import Catalogue
@@ -98,26 +99,96 @@ async def test_numbers_go_on_after_a_restart(kernel: Kernel, store: MemoryStore)
 
 async def test_a_taken_time_is_found_out_also_after_a_restart(kernel: Kernel, store: MemoryStore) -> None:
     await write(kernel, EntryUpdate({1: "a"}, created_at_ns=NOW_NS))
-    with pytest.raises(Conflict):
-        await kernel.entries.claim_time(channel(), NOW_NS)
-    again = Kernel(store)
-    await again.entries.recover()
-    assert not again.entries.is_newest(channel(), NOW_NS + 1), "nobody has looked yet"
-    with pytest.raises(Conflict):
-        await again.entries.claim_time(channel(), NOW_NS)
-    (await again.entries.claim_time(channel(), NOW_NS - 1))()
-    assert again.entries.is_newest(channel(), NOW_NS + 1)
+    for opened in (kernel, again := Kernel(store)):
+        if opened is again:
+            await again.entries.recover()
+        assert not opened.entries.is_newest(channel(), NOW_NS)
+        assert opened.entries.is_newest(channel(), NOW_NS + 1)
+        with pytest.raises(Conflict):
+            await opened.entries.write_dated(channel(), EntryUpdate({1: "b"}, created_at_ns=NOW_NS), NOW_NS).wait()
+    await again.entries.write_dated(channel(), EntryUpdate({1: "c"}, created_at_ns=NOW_NS - 1), NOW_NS).wait()
+    assert [entry.fields[1] for entry in await again.entries.newest(channel(), 10)] == ["c", "a"]
     await again.close()
 
 
-async def test_two_claims_of_one_time(kernel: Kernel) -> None:
-    release = await kernel.entries.claim_time(channel(), NOW_NS)
-    with pytest.raises(Conflict):
-        await kernel.entries.claim_time(channel(), NOW_NS)
-    release()
-    (await kernel.entries.claim_time(channel(), NOW_NS))()
+async def test_of_two_entries_with_one_time_the_first_wins(kernel: Kernel) -> None:
+    await write(kernel, EntryUpdate({1: "new"}, created_at_ns=NOW_NS + 10))
+    for base_ns in (NOW_NS, NOW_NS + 20):  # older than the newest entry, and newer
+        updates = [EntryUpdate({1: str(n)}, created_at_ns=base_ns + n % 3) for n in range(30)]
+        writes = [kernel.entries.write_dated(channel(), update, NOW_NS) for update in updates]
+        outcomes = await asyncio.gather(*(write.wait() for write in writes), return_exceptions=True)
+        assert [outcome is None for outcome in outcomes] == [True] * 3 + [False] * 27
+        assert all(isinstance(outcome, Conflict) for outcome in outcomes[3:])
+    entries = await kernel.entries.newest(channel(), 100)
+    assert [entry.fields[1] for entry in entries] == ["0", "1", "2", "new", "0", "1", "2"]
+
+
+async def test_a_backlog_in_any_order_is_stored_whole_and_at_once(kernel: Kernel) -> None:
+    await write(kernel, EntryUpdate({1: "new"}, created_at_ns=NOW_NS))
+    commits = kernel.ingest.commits
+    times = [NOW_NS - 1_000 * n for n in range(1, 3_001)]
+    updates = [EntryUpdate({1: "x"}, created_at_ns=at_ns) for at_ns in times]
+    await asyncio.gather(*(kernel.entries.write_dated(channel(), u, NOW_NS).wait() for u in updates))
+    entries = await kernel.entries.newest(channel(), 10_000)
+    assert [entry.at_ns for entry in entries] == sorted([*times, NOW_NS])
+    assert sorted(entry.entry_id for entry in entries) == list(range(1, 3_002))
+    assert kernel.ingest.commits - commits < 10, "they share look-ups and commits"
+    assert not kernel.ingest.is_full
+    assert kernel.ingest.pending_points == 0
+
+
+async def test_a_time_that_cannot_be_stored(kernel: Kernel) -> None:
     with pytest.raises(BadRequest):
-        await kernel.entries.claim_time(channel(), 2**63)
+        await kernel.entries.write_dated(channel(), EntryUpdate({}, created_at_ns=2**63), NOW_NS).wait()
+
+
+async def test_entries_that_wait_while_their_channel_is_cleared_are_not_written(kernel: Kernel) -> None:
+    await write(kernel, EntryUpdate({1: "a"}, created_at_ns=NOW_NS))
+    waiting = kernel.entries.write_dated(channel(), EntryUpdate({1: "b"}, created_at_ns=NOW_NS - 1), NOW_NS)
+    await kernel.entries.clear(channel())
+    with pytest.raises(NotFound):
+        await waiting.wait()
+    assert await kernel.entries.newest(channel(), 10) == []
+
+
+async def burst(kernel: Kernel, count: int = 100) -> None:
+    """Messages of one read: they share their time of receipt."""
+    receipts = [kernel.entries.append(channel(), EntryUpdate({1: str(n)}), NOW_NS) for n in range(count)]
+    for receipt in receipts:
+        await receipt.wait()
+
+
+async def test_a_burst_after_a_restart_is_stored_whole(kernel: Kernel, store: MemoryStore) -> None:
+    await burst(kernel)
+    again = Kernel(store)
+    await again.entries.recover()
+    receipts = [again.entries.append(channel(), EntryUpdate({1: str(n)}), NOW_NS + 10**10) for n in range(100)]
+    for receipt in receipts:
+        await receipt.wait()
+    assert [entry.entry_id for entry in await again.entries.newest(channel(), 1_000)] == list(range(1, 201))
+    await again.close()
+
+
+async def test_a_burst_after_an_entry_in_the_future_is_stored_whole(kernel: Kernel) -> None:
+    await write(kernel, EntryUpdate({1: "future"}, created_at_ns=NOW_NS + 10**15))
+    await burst(kernel)
+    assert len(await kernel.entries.newest(channel(), 1_000)) == 101
+
+
+async def test_a_burst_after_the_clock_was_set_back_is_stored_whole(kernel: Kernel) -> None:
+    await write(kernel, EntryUpdate({1: "later"}), NOW_NS + 10**12)
+    await burst(kernel)
+    entries = await kernel.entries.newest(channel(), 1_000)
+    assert len(entries) == 101
+    assert entries[0].at_ns == NOW_NS, "times follow the clock, not the newest entry"
+
+
+async def test_what_is_stored_for_unknown_channels_is_deleted(kernel: Kernel, store: MemoryStore) -> None:
+    await write(kernel, EntryUpdate({1: "a"}))
+    await write(kernel, EntryUpdate({1: "b"}), channel_id=8)
+    await kernel.entries.forget_unknown({8})
+    assert {series.key.bucket_id for series in store.catalogue()} == {8}
+    assert len(await kernel.entries.newest(channel(8), 10)) == 1
 
 
 async def test_an_entry_in_the_future_does_not_drag_others_along(kernel: Kernel) -> None:

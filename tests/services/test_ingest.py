@@ -17,7 +17,7 @@ from headwater.errors import BadRequest, Overloaded, StorageError
 from headwater.model.record import Record
 from headwater.model.series import INTEGER_MAX, INTEGER_MIN, TYPE_OF, UNSIGNED_MAX, SeriesKey, Unsigned, Value
 from headwater.services.catalogue import Catalogue
-from headwater.services.ingest import MAX_HELD, READ_POINTS, Ingest, IngestLimits, Receipt
+from headwater.services.ingest import HELD_POINTS, READ_POINTS, TOLD_AT_ONCE, Ingest, IngestLimits, Receipt
 
 KEY = SeriesKey(1, "entry")
 NEVER_S = 3_600.0
@@ -376,27 +376,19 @@ async def test_a_flood_beyond_all_measure_is_refused_and_what_was_taken_is_kept(
 
 
 async def test_records_that_wait_for_a_look_up_count_as_waiting() -> None:
-    async with open_plant(max_pending_points=5 * MAX_HELD) as plant:
-        releases = [plant.hold_room() for _ in range(MAX_HELD)]
+    async with open_plant(max_pending_points=5 * HELD_POINTS) as plant:
+        plant.hold_room(4)
+        assert not plant.is_full
+        plant.hold_room()
         assert plant.is_full
         waiting = asyncio.create_task(plant.room())
         await asyncio.sleep(0)
         assert not waiting.done()
-        releases.pop()()
+        plant.free_room(2)
         await waiting
         assert not plant.is_full
-        for release in releases:
-            release()
+        plant.free_room(3)
         assert plant.pending_points == 0
-
-
-async def test_a_held_record_weighs_something_however_small_the_limit() -> None:
-    async with open_plant(flush_points=1, max_pending_points=3) as plant:
-        releases = [plant.hold_room() for _ in range(3)]
-        assert plant.is_full
-        for release in releases:
-            release()
-        assert not plant.is_full
 
 
 # -- observers ------------------------------------------------------------------------------------------------------
@@ -416,6 +408,25 @@ async def test_observers_are_told_after_the_commit_and_in_order() -> None:
         await receipt.wait()
         await until(lambda: seen)
         assert seen == [3, 1]
+
+
+async def test_observers_of_a_large_batch_leave_others_the_loop_and_are_waited_for() -> None:
+    count = 10 * TOLD_AT_ONCE
+    async with open_plant(flush_interval_s=0.0, max_pending_points=count) as plant:
+        seen: list[int] = []
+        plant.watch(1, lambda record: seen.append(record.at_ns))
+        for at_ns in range(count):
+            receipt = plant.put(at_ns)
+        await receipt.wait()
+        assert len(seen) < count
+        assert plant.pending_points >= count - len(seen) - TOLD_AT_ONCE, "records nobody has heard of yet are bounded"
+        steps = 0
+        while len(seen) < count:
+            steps += 1
+            await asyncio.sleep(0)
+        assert steps >= 5
+        assert seen == list(range(count))
+        assert plant.pending_points == 0
 
 
 async def test_observers_are_not_told_of_what_failed() -> None:

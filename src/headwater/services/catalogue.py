@@ -51,6 +51,10 @@ class Catalogue:
         ids = self._ids.get(key)
         return None if ids is None else ids.get(value_class, {}).get(field)
 
+    def bucket_ids(self) -> list[int]:
+        """Every bucket that has series."""
+        return [bucket_id for bucket_id, keys in self._keys_of_bucket.items() if keys]
+
     def of_bucket(self, bucket_id: int) -> Iterator[Series]:
         """Every series of a bucket."""
         for key in self._keys_of_bucket.get(bucket_id, ()):

@@ -9,17 +9,19 @@ longer spells it and is ignored.
 
 from __future__ import annotations
 
+import asyncio
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
-from headwater.errors import BadRequest, Conflict
+from headwater.errors import BadRequest, Conflict, HeadwaterError, NotFound
 from headwater.model.record import Record
 from headwater.model.series import INTEGER_MAX, INTEGER_MIN, SeriesKey, Value
 from headwater.registry.entities import Channel
 from headwater.services.catalogue import Catalogue
 from headwater.services.ingest import Ingest, Receipt
+from headwater.services.promise import Promise
 from headwater.services.query import Column, Query, Rows
 from headwater.store import Store
 
@@ -117,8 +119,7 @@ def _text_of(number: Value | None, text: Value | None) -> str | None:
 
 _TIME_IS_TAKEN = "the channel has an entry of that time already; send another created_at, or none"
 _NEXT_FREE_NS = 1_000_000_000
-"""Messages of one read share a time of receipt: those after the first take the following nanoseconds. Beyond this
-distance the newest entry is one with a time of its own in the future, which later entries need not follow."""
+"""Times of receipt are counted up from the last one within this distance; beyond it, the clock was set back."""
 
 _ENTRY_ID_COLUMN = Column(ENTRY_ID, int)
 _FIELDS = {n: _Texts(_NUMBER_NAMES[n]) for n in FIELD_NUMBERS}
@@ -137,16 +138,34 @@ def channel_key(channel_id: int) -> SeriesKey:
 
 
 class _Numbering:
-    """The last entry id and time given out in one channel, and its newest time."""
+    """The last entry id given out in one channel, and the times that matter for the next."""
 
-    __slots__ = ("key", "last_at_ns", "last_id", "newest_at_ns")
+    __slots__ = ("given_at_ns", "key", "last_at_ns", "last_id", "newest_at_ns")
 
-    def __init__(self, key: SeriesKey, last_id: int, newest_at_ns: int | None) -> None:
+    def __init__(self, key: SeriesKey, last_id: int, newest_at_ns: int) -> None:
         self.key = key
         self.last_id = last_id
         self.last_at_ns = 0
+        """The last entry's time."""
+        self.given_at_ns = AT_NS_MIN
+        """The last time of receipt that was given out."""
         self.newest_at_ns = newest_at_ns
-        """None when there are entries of before this process started: nobody has looked yet."""
+        """The latest time of any entry, before this process started too."""
+
+
+class DatedWrite(Promise):
+    """An entry with a time that others may have already; resolves once it is on disk, or with Conflict."""
+
+    __slots__ = ("channel", "entry", "now_ns", "numbering", "update")
+
+    def __init__(self, channel: Channel, numbering: _Numbering, update: EntryUpdate, now_ns: int) -> None:
+        super().__init__()
+        self.channel = channel
+        self.numbering = numbering
+        self.update = update
+        self.now_ns = now_ns
+        self.entry: Entry | None = None
+        """Known from the moment it is taken in."""
 
 
 class Entries:
@@ -159,14 +178,17 @@ class Entries:
         self._store = store
         self._numbering: dict[int, _Numbering] = {}
         self._spellings: dict[str, tuple[float | None, bool]] = {}
-        self._claimed: dict[int, set[int]] = {}
+        self._dated: dict[int, list[DatedWrite]] = {}
+        self._looking_up: dict[int, asyncio.Task[None]] = {}
+        self._undeleted: dict[int, list[int]] = {}
 
     async def recover(self) -> None:
-        """Learn the last entry id of every channel; call once at start, before any write."""
+        """Learn the last entry id and time of every channel; call once at start, before any write."""
         series = {i: key for key, i in self._catalogue.with_field(MEASUREMENT, ENTRY_ID, int)}
+        newest = await self._query.newest_times(list(series))
         for series_id, last_id in (await self._query.maxima(list(series))).items():
             key = series[series_id]
-            self._numbering[key.bucket_id] = _Numbering(key, last_id, None)
+            self._numbering[key.bucket_id] = _Numbering(key, last_id, newest[series_id])
 
     def last_entry_id(self, channel_id: int) -> int:
         """The newest entry's number; 0 when there is none."""
@@ -185,15 +207,18 @@ class Entries:
         """Take one entry in; it exists once the receipt resolves. Raises what `Ingest.write` raises.
 
         An entry without a time of its own gets `now_ns` or one of the nanoseconds that follow: times are unique in a
-        channel. A caller with `created_at_ns` asks `is_newest` or `claim_time` first.
+        channel. For an update with `created_at_ns` that is not `is_newest`, use `write_dated`.
         """
         numbering = self._numbering.get(channel.id) or self._number(channel)
         at_ns = update.created_at_ns
-        newest_at_ns = numbering.newest_at_ns
         if at_ns is None:
             at_ns = now_ns
-            if newest_at_ns is not None and 0 <= newest_at_ns - now_ns < _NEXT_FREE_NS:
-                at_ns = newest_at_ns + 1
+            # The messages of one read share a time of receipt. Counted up from the last one given, never from the
+            # newest entry: that may be one with a time of its own, far in the future.
+            if 0 <= numbering.given_at_ns - now_ns < _NEXT_FREE_NS:
+                at_ns = numbering.given_at_ns + 1
+            if at_ns == numbering.newest_at_ns:
+                at_ns += 1
         entry_id = numbering.last_id + 1
         values: dict[str, Value] = {ENTRY_ID: entry_id}
         spellings = self._spellings
@@ -211,8 +236,10 @@ class Entries:
         receipt = self._ingest.write(Record(numbering.key, at_ns, values))
         numbering.last_id = entry_id
         numbering.last_at_ns = at_ns
-        if newest_at_ns is not None and at_ns > newest_at_ns:
+        if at_ns > numbering.newest_at_ns:
             numbering.newest_at_ns = at_ns
+        if update.created_at_ns is None:
+            numbering.given_at_ns = at_ns
         return receipt
 
     def _spell(self, text: str) -> tuple[float | None, bool]:
@@ -238,44 +265,74 @@ class Entries:
         return numbering
 
     def is_newest(self, channel: Channel, at_ns: int) -> bool:
-        """Whether a time is later than every entry's, as far as can be told without reading: such a time is free."""
+        """Whether a time is later than every entry's, and than those that wait: it is free without looking."""
         numbering = self._numbering.get(channel.id) or self._number(channel)
-        return numbering.newest_at_ns is not None and at_ns > numbering.newest_at_ns
+        return at_ns > numbering.newest_at_ns and channel.id not in self._dated
 
-    async def claim_time(self, channel: Channel, at_ns: int) -> Callable[[], None]:
-        """Make sure that no entry has this time, and that no other claim gets it until the answer is called.
+    def write_dated(self, channel: Channel, update: EntryUpdate, now_ns: int) -> DatedWrite:
+        """Take in an entry with a time of its own, if no other has that time; who comes first gets it.
 
-        Raises Conflict when there is one, BadRequest for a time that cannot be stored.
+        The answer resolves once the entry is on disk; with Conflict when the time is taken, BadRequest when it cannot
+        be stored, NotFound when the channel was cleared meanwhile, or what `append` raises.
         """
+        write = DatedWrite(channel, self._numbering.get(channel.id) or self._number(channel), update, now_ns)
+        at_ns = update.created_at_ns
+        assert at_ns is not None
         if not AT_NS_MIN < at_ns < AT_NS_MAX:
-            raise BadRequest("created_at is outside the years 1677 to 2262")
-        claimed = self._claimed.setdefault(channel.id, set())
-        if at_ns in claimed:
-            raise Conflict(_TIME_IS_TAKEN)
-        claimed.add(at_ns)
+            write.resolve(BadRequest("created_at is outside the years 1677 to 2262"))
+            return write
+        if self.is_newest(channel, at_ns):
+            self._append_dated(write)
+            return write
+        self._ingest.hold_room()
+        waiting = self._dated.get(channel.id)
+        if waiting is not None:
+            waiting.append(write)
+            return write
+        self._dated[channel.id] = [write]
+        task = asyncio.get_running_loop().create_task(self._look_up(channel.id))
+        self._looking_up[channel.id] = task
+        return write
 
-        def release() -> None:
-            claimed.discard(at_ns)
-            if not claimed and self._claimed.get(channel.id) is claimed:
-                del self._claimed[channel.id]
-
+    async def _look_up(self, channel_id: int) -> None:
+        """Take in everything that waits with a time of its own in one channel: one commit and one query for all that
+        has gathered, because a device that uploads what it kept while offline sends thousands."""
         try:
-            if not self.is_newest(channel, at_ns):
-                await self._check_free(channel, at_ns)
-        except BaseException:
-            release()
-            raise
-        return release
+            while writes := self._dated[channel_id]:
+                self._dated[channel_id] = []
+                await self._take_in_dated(channel_id, writes)
+        finally:
+            del self._dated[channel_id], self._looking_up[channel_id]
 
-    async def _check_free(self, channel: Channel, at_ns: int) -> None:
-        await self._ingest.drain()
-        key, ids = channel_key(channel.id), [_ENTRY_ID_COLUMN]
-        if (await self._query.rows(key, ids, start_ns=at_ns, end_ns=at_ns + 1, newest=1)).at_ns:
-            raise Conflict(_TIME_IS_TAKEN)
-        numbering = self._numbering.get(channel.id)
-        if numbering is not None and numbering.newest_at_ns is None:
-            newest = (await self._query.rows(key, ids, newest=1)).at_ns
-            numbering.newest_at_ns = max(newest, default=AT_NS_MIN)
+    async def _take_in_dated(self, channel_id: int, writes: list[DatedWrite]) -> None:
+        try:
+            await self._ingest.drain()
+            times = {write.update.created_at_ns for write in writes}
+            taken = await self._query.times(channel_key(channel_id), _ENTRY_ID_COLUMN, times)  # type: ignore[arg-type]
+        except Exception as error:
+            for write in writes:
+                write.resolve(error)
+            return
+        finally:
+            self._ingest.free_room(len(writes))
+        for write in writes:
+            at_ns = write.update.created_at_ns
+            assert at_ns is not None
+            if self._numbering.get(channel_id) is not write.numbering:
+                write.resolve(NotFound("the channel was cleared or deleted meanwhile"))
+            elif at_ns in taken:
+                write.resolve(Conflict(_TIME_IS_TAKEN))
+            else:
+                taken.add(at_ns)
+                self._append_dated(write)
+
+    def _append_dated(self, write: DatedWrite) -> None:
+        try:
+            write.entry, receipt = self.write(write.channel, write.update, write.now_ns)
+        except HeadwaterError as error:
+            write.resolve(error)
+        else:
+            receipt.add_callback(write.resolve)
 
     # -- reading ----------------------------------------------------------------------------------------------
 
@@ -283,10 +340,14 @@ class Entries:
         self, channel: Channel, count: int | None, start_ns: int | None = None, end_ns: int | None = None
     ) -> list[Entry]:
         """The newest entries in [start, end), oldest first. Raises StorageError."""
-        rows = await self._query.rows(
-            channel_key(channel.id), _ALL_COLUMNS, start_ns=start_ns, end_ns=end_ns, newest=count
+        return await self._query.rows(
+            channel_key(channel.id),
+            _ALL_COLUMNS,
+            start_ns=start_ns,
+            end_ns=end_ns,
+            newest=count,
+            convert=_read_entries,
         )
-        return _read_entries(rows)
 
     def watch(self, channel_id: int, callback: Callable[[Entry], None]) -> Callable[[], None]:
         """Call `callback` with each new entry once it is on disk. Answers the function that ends it."""
@@ -301,12 +362,26 @@ class Entries:
 
     async def clear(self, channel: Channel) -> None:
         """Delete every entry of a channel, durably. Entry ids restart at 1."""
-        series_ids = [series.id for series in self._catalogue.of_bucket(channel.id)]
+        await self._clear(channel.id)
+
+    async def forget_unknown(self, known_channel_ids: Collection[int]) -> None:
+        """Delete what is stored for channels that do not exist any more: those of an account that was removed while
+        nobody looked, or when the process ended between deleting a channel and deleting its entries."""
+        for bucket_id in [b for b in self._catalogue.bucket_ids() if b not in known_channel_ids]:
+            await self._clear(bucket_id)
+
+    async def _clear(self, bucket_id: int) -> None:
+        series_ids = [series.id for series in self._catalogue.of_bucket(bucket_id)]
+        series_ids += self._undeleted.pop(bucket_id, [])
         # Entries written from here on get series of their own, which the deletion does not touch.
-        self._catalogue.forget_bucket(channel.id)
-        self._numbering.pop(channel.id, None)
+        self._catalogue.forget_bucket(bucket_id)
+        self._numbering.pop(bucket_id, None)
         if series_ids:
-            await self._ingest.run_between_commits(lambda: self._store.delete(series_ids))
+            try:
+                await self._ingest.run_between_commits(lambda: self._store.delete(series_ids))
+            except BaseException:
+                self._undeleted[bucket_id] = series_ids  # the catalogue has forgotten them: for the next try
+                raise
 
 
 _NOTHING_ELSE = (None, None, None, None)

@@ -33,8 +33,10 @@ Appenders: TypeAlias = tuple[Callable[[Any], None], Callable[[int], None], Calla
 """What appends value, series id and time to a column each: bound once a batch, because it is called for every point."""
 
 
-MAX_HELD = 1_000
-"""Records that may wait for a look-up before their senders are paused."""
+HELD_POINTS = 10
+"""What a record that waits for a look-up counts as: about what it will be, with what it costs to keep."""
+TOLD_AT_ONCE = 100
+"""Records that observers hear of in one turn of the loop."""
 READ_POINTS = 50_000
 """More than one read of a socket can bring (262,144 bytes): an edge that pauses when full is never refused."""
 _OUT_OF_RANGE = (
@@ -80,18 +82,18 @@ class Ingest:
         self._committing: Receipt | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._observers: dict[int, list[Observer]] = {}
-        self._room = asyncio.Event()
-        self._room.set()
         self._room_listeners: deque[Callable[[], None]] = deque()
         self._is_closed = False
         self._held_points = 0
+        self._untold: deque[Record] = deque()
+        """Records on disk of which the observers have not heard yet; they count as pending, so they are bounded."""
         self.stored_points = 0
         self.commits = 0
 
     @property
     def pending_points(self) -> int:
         committing = self._committing.points if self._committing is not None else 0
-        return self._open.points + committing + self._held_points
+        return self._open.points + committing + self._held_points + len(self._untold)
 
     @property
     def is_full(self) -> bool:
@@ -99,23 +101,20 @@ class Ingest:
         return self.pending_points >= self._limits.max_pending_points
 
     async def room(self) -> None:
-        """Wait until there is room for more."""
-        while self.is_full:
-            self._room.clear()
-            await self._room.wait()
+        """Wait until there is room for one record more; in one line with those who use `when_room`."""
+        if self.is_full:
+            turn = asyncio.Event()
+            self.when_room(turn.set)
+            await turn.wait()
 
-    def hold_room(self) -> Callable[[], None]:
-        """Count a record that is not written yet (something has to be looked up first) as waiting, so that a thousand
-        of them pause their senders. Answers the function that lets go."""
-        weight = max(1, self._limits.max_pending_points // MAX_HELD)
-        self._held_points += weight
+    def hold_room(self, records: int = 1) -> None:
+        """Count records that are not written yet (something has to be looked up first) as waiting."""
+        self._held_points += records * HELD_POINTS
 
-        def release() -> None:
-            self._held_points -= weight
-            if not self.is_full:
-                self._make_room()
-
-        return release
+    def free_room(self, records: int = 1) -> None:
+        """Let go of what `hold_room` counted."""
+        self._held_points -= records * HELD_POINTS
+        self._make_room()
 
     def when_room(self, callback: Callable[[], None]) -> None:
         """Call `callback` once there is room again, in the order of asking and while there is room."""
@@ -220,15 +219,16 @@ class Ingest:
             self.stored_points += sealed.points
             self.commits += 1
         else:
-            log.error("storing failed", points=sealed.points, reason=str(error))
+            log.error("storing failed", points=sealed.points, reason=str(error), cause=repr(error.__cause__))
             # The series are known in memory by now, so a later batch has to introduce them to the store.
             self._open.batch.new_series[:0] = sealed.batch.new_series
         self._schedule_next()
         sealed.resolve(error)
-        if error is None:
-            self._tell_observers(sealed.observed)
-        if not self.is_full:
-            self._make_room()
+        if error is None and sealed.observed:
+            if not self._untold:
+                asyncio.get_running_loop().call_soon(self._tell_observers)
+            self._untold.extend(sealed.observed)
+        self._make_room()
 
     def _schedule_next(self) -> None:
         if not self._open.points:
@@ -241,7 +241,6 @@ class Ingest:
             self._timer = loop.call_at(due_s, self._flush)
 
     def _make_room(self) -> None:
-        self._room.set()
         while self._room_listeners and not self.is_full:
             self._room_listeners.popleft()()
 
@@ -260,13 +259,19 @@ class Ingest:
 
         return unwatch
 
-    def _tell_observers(self, records: list[Record]) -> None:
-        for record in records:
+    def _tell_observers(self) -> None:
+        """Tell of some records, then let others have the loop: a batch can hold tens of thousands."""
+        for _ in range(min(TOLD_AT_ONCE, len(self._untold))):
+            record = self._untold.popleft()
             for observer in tuple(self._observers.get(record.key.bucket_id, ())):
                 try:
                     observer(record)
                 except Exception:  # a broken listener must not stop the others
                     log.exception("an observer failed")
+        if self._untold:
+            asyncio.get_running_loop().call_soon(self._tell_observers)
+        else:
+            self._make_room()
 
     # -- in step with deletions, and the end ------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ and does no access checks.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType, TracebackType
 from typing import Any, Protocol, Self
@@ -119,6 +119,12 @@ class Store(Protocol):
     def maxima(self, series_ids: Sequence[int]) -> Mapping[int, int]:
         """The greatest value that each given integer or unsigned series has now (replaced and deleted values do not
         count); series without points, of another type or not in the catalogue are left out."""
+
+    def newest_times(self, series_ids: Sequence[int]) -> Mapping[int, int]:
+        """The latest time of each given series; series without points are left out."""
+
+    def times(self, series_id: int, at_ns: Collection[int]) -> set[int]:
+        """Those of the given times at which the series has a point."""
 
     def delete(self, series_ids: Sequence[int], *, start_ns: int | None = None, end_ns: int | None = None) -> None:
         """Delete the points of these series in [start, end), durably; without bounds, the series themselves too."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -77,6 +77,16 @@ class MemoryStore:
                 and series.type in (ValueType.INTEGER, ValueType.UNSIGNED)
                 and (points := self._points.get(series_id))
             }
+
+    def newest_times(self, series_ids: Sequence[int]) -> Mapping[int, int]:
+        with self._lock:
+            self._check_open()
+            return {series_id: max(points) for series_id in series_ids if (points := self._points.get(series_id))}
+
+    def times(self, series_id: int, at_ns: Collection[int]) -> set[int]:
+        with self._lock:
+            self._check_open()
+            return self._points.get(series_id, {}).keys() & at_ns
 
     def delete(self, series_ids: Sequence[int], *, start_ns: int | None = None, end_ns: int | None = None) -> None:
         with self._lock:

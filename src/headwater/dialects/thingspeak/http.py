@@ -6,6 +6,7 @@ as plain text).
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -39,7 +40,7 @@ from headwater.dialects.thingspeak.render import (
 from headwater.errors import HeadwaterError, NotAuthenticated, NotFound, TooLarge
 from headwater.registry.entities import Account, Channel
 from headwater.services import Services
-from headwater.services.entries import Entry, EntryUpdate
+from headwater.services.entries import Entry
 from headwater.settings import Settings
 
 CORS_HEADERS = {
@@ -48,6 +49,11 @@ CORS_HEADERS = {
     "Access-Control-Allow-Headers": "origin, content-type, X-Requested-With",
     "Access-Control-Max-Age": "1800",
 }
+RENDERED_AT_ONCE = 200
+"""Entries that are rendered on the event loop; more are rendered beside it."""
+_EVERY_ANSWER = CORS_HEADERS | {"X-Content-Type-Options": "nosniff"}
+_CHANNEL_ID = re.compile(r"[0-9]{1,18}")
+_AUTHORIZATION = re.compile(r"(?:Token|Bearer) +(\S+) *", re.IGNORECASE)
 _REFUSED_WRITE, _REFUSED_READ = b"0", b"-1"
 
 
@@ -63,7 +69,7 @@ Handler = Callable[[Call], Awaitable[Response]]
 
 
 class Endpoint:
-    """One path: chooses the handler by method, adds the CORS headers, turns errors into ThingSpeak's form.
+    """One path: chooses the handler by method, adds the headers of every answer, turns errors into ThingSpeak's form.
 
     An ASGI application rather than a function, so that every method gets ThingSpeak's own answer.
     """
@@ -81,13 +87,13 @@ class Endpoint:
             return  # nobody is left to be answered; what was taken in is stored all the same
         except HeadwaterError as error:
             response = self._render_error(error)
-        response.headers.update(CORS_HEADERS)
+        response.headers.update(_EVERY_ANSWER)
         await response(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:
         if request.method == "OPTIONS":
             return Response(status_code=200)
-        handler = self._handlers.get("GET" if request.method == "HEAD" else request.method)
+        handler = self._handlers.get(request.method)
         if handler is None:
             allowed = ", ".join(self._handlers)
             problem = render_problem(METHOD_INVALID, f"This path takes {allowed}.")
@@ -97,13 +103,20 @@ class Endpoint:
             raise TooLarge(f"The body has {len(body)} bytes; at most {self._max_body_bytes} are taken here.")
         content_type = request.headers.get("content-type", "")
         parameters = parse_parameters(request.scope["query_string"], content_type, body)
-        return await handler(Call(request.path_params, parameters, find_key(parameters, request.headers.raw)))
+        key = find_key(parameters, request.headers.raw) or _authorization_key(request.headers.get("authorization", ""))
+        return await handler(Call(request.path_params, parameters, key))
 
     def _render_error(self, error: HeadwaterError) -> Response:
         problem = problem_of(error)
         if self._is_text:
             return Response(_REFUSED_WRITE, problem.status, media_type="text/plain")
         return Response(to_json(render_problem(problem, str(error))), problem.status, media_type="application/json")
+
+
+def _authorization_key(header: str) -> str | None:
+    """The key in `Authorization: Token …` or `Bearer …`, as tools send it that know no `api_key`."""
+    match = _AUTHORIZATION.fullmatch(header)
+    return match[1] if match else None
 
 
 def json_response(value: object) -> Response:
@@ -146,18 +159,16 @@ class Rest:
             return None
         update = parse_update(call.parameters, self._write_limits)
         await self._services.ingest.room()
+        if self._services.access.channel(channel.id) is None:
+            return None  # deleted while this waited
         if update.created_at_ns is None:
-            return channel, await self._store(channel, update)
-        release = await self._services.entries.claim_time(channel, update.created_at_ns)
-        try:
-            return channel, await self._store(channel, update)
-        finally:
-            release()
-
-    async def _store(self, channel: Channel, update: EntryUpdate) -> Entry:
-        entry, receipt = self._services.entries.write(channel, update, self._clock_ns())
-        await receipt.wait()
-        return entry
+            entry, receipt = self._services.entries.write(channel, update, self._clock_ns())
+            await receipt.wait()
+            return channel, entry
+        dated = self._services.entries.write_dated(channel, update, self._clock_ns())
+        await dated.wait()
+        assert dated.entry is not None
+        return channel, dated.entry
 
     # -- reading --------------------------------------------------------------------------------------------
 
@@ -177,7 +188,13 @@ class Rest:
         entries = await self._read(channel, query)
         numbers = [number] if number is not None else sorted(channel.settings.fields)
         last_entry_id = self._services.entries.last_entry_id(channel.id)
-        return json_response(render_feed(channel, last_entry_id, entries, numbers, query))
+
+        def render() -> bytes:
+            return to_json(render_feed(channel, last_entry_id, entries, numbers, query))
+
+        is_long = len(entries) > RENDERED_AT_ONCE  # thousands of entries would hold up everybody else
+        rendered = await self._services.query.run(render) if is_long else render()
+        return Response(rendered, media_type="application/json")
 
     async def last(self, call: Call) -> Response:
         channel = self._readable(call)
@@ -217,7 +234,8 @@ class Rest:
         return json_response(render_channel(channel, last_entry_id, with_keys=is_owner))
 
     def _channel(self, call: Call) -> Channel:
-        channel = self._services.access.channel(int(call.path["channel_id"]))
+        channel_id = call.path["channel_id"]
+        channel = self._services.access.channel(int(channel_id)) if _CHANNEL_ID.fullmatch(channel_id) else None
         if channel is None:
             raise NotFound("There is no channel with this id.")
         return channel
@@ -247,9 +265,9 @@ def routes(services: Services, settings: Settings) -> Sequence[BaseRoute]:
     json = Endpoint(dict.fromkeys(both, rest.update_json), write_bytes)
 
     def reads(handler: Handler) -> Endpoint:
-        return Endpoint({"GET": handler}, MAX_SETTINGS_BYTES)
+        return Endpoint({"GET": handler, "HEAD": handler}, MAX_SETTINGS_BYTES)
 
-    channel = "/channels/{channel_id:int}"
+    channel = "/channels/{channel_id}"
     return [
         Route("/update", text),
         Route("/update.json", json),

@@ -7,7 +7,6 @@ channel's write key as a last level. Subscribe: `channels/<id>/subscribe`, `.../
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -29,8 +28,6 @@ from headwater.services.dialect import Deliver, TopicSpace
 from headwater.services.entries import Entry, EntryUpdate
 from headwater.services.promise import Promise
 from headwater.settings import Settings
-
-Parse = Callable[[bytes], EntryUpdate]
 
 
 class PublishTopic(NamedTuple):
@@ -93,7 +90,6 @@ class ThingSpeakTopics(TopicSpace):
         self._deliver: Deliver = _deliver_nowhere
         self._filters: dict[int, dict[SubscribeFilter, int]] = {}
         self._unwatch: dict[int, Callable[[], None]] = {}
-        self._waiting: set[asyncio.Task[None]] = set()
 
     def connect(self, deliver: Deliver) -> None:
         self._deliver = deliver
@@ -129,36 +125,22 @@ class ThingSpeakTopics(TopicSpace):
             except RequestError as error:
                 self._refuse(principal, channel, str(error))
                 return None
-            return self._take_later(principal, channel, update, now_ns)
+            return self._take_dated(principal, channel, update, now_ns)
 
         return take
 
-    def _take_later(self, principal: Principal, channel: Channel, update: EntryUpdate, now_ns: int) -> Pending:
-        """An entry with a time that may exist already: look first, off the hot path."""
-        assert update.created_at_ns is not None
-        outcome = Promise()
-        release_room = self._services.ingest.hold_room()
+    def _take_dated(self, principal: Principal, channel: Channel, update: EntryUpdate, now_ns: int) -> Pending:
+        """An entry with a time that exists already, perhaps: a refusal is acknowledged too, or it would come again."""
+        settled = Promise()
 
-        async def look_and_take(created_at_ns: int) -> None:
-            error: Exception | None = None
-            try:
-                release = await self._services.entries.claim_time(channel, created_at_ns)
-                try:
-                    await self._services.entries.append(channel, update, now_ns).wait()
-                finally:
-                    release()
-            except RequestError as refusal:
-                self._refuse(principal, channel, str(refusal))
-            except Exception as failure:  # handed on: whoever waits for the acknowledgement is told
-                error = failure
-            finally:
-                release_room()
-                outcome.resolve(error)
+        def settle(error: Exception | None) -> None:
+            if isinstance(error, RequestError):
+                self._refuse(principal, channel, str(error))
+                error = None
+            settled.resolve(error)
 
-        task = asyncio.get_running_loop().create_task(look_and_take(update.created_at_ns))
-        self._waiting.add(task)
-        task.add_done_callback(self._waiting.discard)
-        return outcome
+        self._services.entries.write_dated(channel, update, now_ns).add_callback(settle)
+        return settled
 
     def _refusing(self, principal: Principal, channel: Channel | None, reason: str) -> PublishTarget:
         def refuse(_payload: bytes, _flags: int, _now_ns: int) -> None:

@@ -33,9 +33,9 @@ def span_condition(start_ns: int | None, end_ns: int | None) -> str:
     return start + end
 
 
-def in_list(series_ids: Iterable[int]) -> str:
-    """Series numbers as what follows IN."""
-    return f"({', '.join(f'{series_id:d}' for series_id in series_ids)})"
+def in_list(integers: Iterable[int]) -> str:
+    """Series numbers or times as what follows IN."""
+    return f"({', '.join(f'{integer:d}' for integer in integers)})"
 
 
 def read_rows(run: Run, types: Mapping[int, ValueType], span: str, newest: int | None) -> pa.Table:
@@ -72,6 +72,18 @@ def maxima_sql(series_ids: Iterable[int], value_type: ValueType) -> str:
     latest = _latest_sql(value_type, series_ids, "", None)
     value = _value_name(value_type)
     return f"SELECT series_id, max({value}) FROM ({latest}) GROUP BY series_id"  # noqa: S608 - integers only
+
+
+def newest_times_sql(series_ids: Iterable[int], value_type: ValueType) -> str:
+    """Series and the latest of its times."""
+    table, ids = hot_table(value_type), in_list(series_ids)
+    return f"SELECT series_id, max(at_ns) FROM {table} WHERE series_id IN {ids} GROUP BY series_id"  # noqa: S608
+
+
+def times_sql(series_id: int, value_type: ValueType, at_ns: Iterable[int]) -> str:
+    """Those of the given times at which a series has a point."""
+    table, times = hot_table(value_type), in_list(at_ns)
+    return f"SELECT DISTINCT at_ns FROM {table} WHERE series_id = {series_id:d} AND at_ns IN {times}"  # noqa: S608
 
 
 def _rows_sql(series_of: Mapping[ValueType, list[int]], span: str, limits: Mapping[ValueType, int]) -> str:

@@ -9,7 +9,7 @@ meanwhile, so the limit is kept small enough that a stall is short.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +24,14 @@ from headwater.store import ARROW_TYPES, Batch
 from headwater.store.duck.errors import engine_errors
 from headwater.store.duck.files import open_database
 from headwater.store.duck.incoming import SERIES_SCHEMA, Incoming, points_schema, points_table, series_table
-from headwater.store.duck.reading import in_list, maxima_sql, read_rows, span_condition
+from headwater.store.duck.reading import (
+    in_list,
+    maxima_sql,
+    newest_times_sql,
+    read_rows,
+    span_condition,
+    times_sql,
+)
 from headwater.store.duck.schema import SQL_TYPES, hot_table
 
 WAL_LIMIT_MB = 8
@@ -146,6 +153,23 @@ class DuckStore:
                     maxima.update(cursor.execute(maxima_sql(ids, value_type)).fetchall())
         return maxima
 
+    def newest_times(self, series_ids: Sequence[int]) -> Mapping[int, int]:
+        newest: dict[int, int] = {}
+        ids_of: dict[ValueType, list[int]] = {}
+        for series_id, value_type in self._types_of(series_ids).items():
+            ids_of.setdefault(value_type, []).append(series_id)
+        with engine_errors("read points"), self._cursor() as cursor:
+            for value_type, ids in ids_of.items():
+                newest.update(cursor.execute(newest_times_sql(ids, value_type)).fetchall())
+        return newest
+
+    def times(self, series_id: int, at_ns: Collection[int]) -> set[int]:
+        value_type = self._types.get(series_id)
+        with engine_errors("read points"), self._cursor() as cursor:
+            if value_type is None or not at_ns:
+                return set()
+            return {row[0] for row in cursor.execute(times_sql(series_id, value_type, at_ns)).fetchall()}
+
     def delete(self, series_ids: Sequence[int], *, start_ns: int | None = None, end_ns: int | None = None) -> None:
         with self._writing, engine_errors("delete points"):
             self._check_open()
@@ -204,15 +228,15 @@ class DuckStore:
         """Run one transaction; if it fails, nothing of it stays and the connection is ready for the next."""
         try:
             self._connection.execute(sql)
-        except duckdb.Error:
+        except BaseException:  # whatever it was, no transaction may stay open: the next batch would end up in it
             with suppress(duckdb.Error):  # none is open where the failing statement was a transaction of its own
                 self._connection.rollback()
             raise
 
     def _types_of(self, series_ids: Sequence[int]) -> dict[int, ValueType]:
         """The types of those series that exist, in the given order."""
-        types = self._types
-        return {series_id: types[series_id] for series_id in series_ids if series_id in types}
+        found = ((series_id, self._types.get(series_id)) for series_id in series_ids)  # a writer may delete meanwhile
+        return {series_id: value_type for series_id, value_type in found if value_type is not None}
 
     def _types_of_new(self, series: Sequence[Series]) -> dict[int, ValueType]:
         new_types = {one.id: one.type for one in series}
