@@ -97,9 +97,9 @@ class _Publisher:
 
 
 def publish_qos1(
-    target: Target, clients: Sequence[socket.socket], blocks: Sequence[list[bytes]], window: int, seconds: float
-) -> Rate:
-    """Publish with QoS 1 as fast as acknowledgements allow; counts those that arrive within the time."""
+    clients: Sequence[socket.socket], blocks: Sequence[list[bytes]], window: int, seconds: float
+) -> tuple[Rate, list[int]]:
+    """Publish with QoS 1 as fast as acknowledgements allow; counts those that arrive in time, also by client."""
     publishers = [_Publisher(client, own, window) for client, own in zip(clients, blocks, strict=True)]
     with selectors.DefaultSelector() as selector:
         for publisher in publishers:
@@ -117,12 +117,12 @@ def publish_qos1(
                 events = selectors.EVENT_READ | (selectors.EVENT_WRITE if publisher.wants_to_send else 0)
                 if events != key.events:
                     selector.modify(publisher.client, events, publisher)
-        acknowledged = sum(publisher.acknowledged_bytes for publisher in publishers) // ACKNOWLEDGEMENT_BYTES
-    return Rate(acknowledged, elapsed_s)
+    acknowledged = [publisher.acknowledged_bytes // ACKNOWLEDGEMENT_BYTES for publisher in publishers]
+    return Rate(sum(acknowledged), elapsed_s), acknowledged
 
 
 def publish_qos0(
-    target: Target, clients: Sequence[socket.socket], topics: Sequence[str], blocks: Sequence[list[bytes]], rounds: int
+    clients: Sequence[socket.socket], topics: Sequence[str], blocks: Sequence[list[bytes]], rounds: int
 ) -> Rate:
     """Publish `rounds` times every block with QoS 0, then one QoS 1 message a connection whose acknowledgement says
     that everything before it was taken (with Headwater: stored)."""

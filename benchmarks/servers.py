@@ -16,8 +16,10 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+import duckdb
 
 START_TIMEOUT_S = 20.0
 
@@ -32,6 +34,7 @@ class Target:
     password: str | None = None
     """What every MQTT client signs in with; None where nobody has to."""
     http_port: int | None = None
+    expected: dict[int, int] = field(default_factory=dict)
 
     def rss_bytes(self) -> int:
         """Resident memory of the process now."""
@@ -40,11 +43,6 @@ class Target:
                 return int(line.split()[1]) * 1024
         raise RuntimeError("the kernel does not tell VmRSS")
 
-    def cpu_s(self) -> float:
-        """Processor time used so far."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
     def create_channel(self, name: str) -> int:
         """A ThingSpeak channel with two fields; its id."""
         form = {"api_key": self.password or "", "name": name, "field1": "one", "field2": "two"}
@@ -52,17 +50,29 @@ class Target:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}/channels.json", body) as answer:
             return int(json.load(answer)["id"])
 
-    def last_entry_id(self, channel_id: int) -> int:
-        """The newest entry's number, read back over REST."""
-        url = f"http://127.0.0.1:{self.http_port}/channels/{channel_id}/feeds/last.json?api_key={self.password}"
-        with urllib.request.urlopen(url) as answer:
-            return int(json.load(answer)["entry_id"])
+    def expect_entries(self, channel_id: int, at_least: int) -> None:
+        """What must be found on disk once the server has stopped."""
+        self.expected[channel_id] = at_least
+
+    def check_disk(self, data: Path) -> None:
+        """Count the entries in the files of a stopped server."""
+        with duckdb.connect(str(next((data / "telemetry").glob("*.duckdb"))), read_only=True) as connection:
+            found = dict(
+                connection.execute(
+                    "SELECT bucket_id, count(DISTINCT at_ns) FROM hot_integer JOIN series ON series_id = id "
+                    "WHERE field = 'entry_id' GROUP BY bucket_id"
+                ).fetchall()
+            )
+        for channel_id, at_least in self.expected.items():
+            if found.get(channel_id, 0) < at_least:
+                raise RuntimeError(f"{at_least} entries were taken, but {found.get(channel_id, 0)} are on disk")
 
 
 @contextmanager
-def headwater(directory: Path | None = None) -> Iterator[Target]:
-    """Headwater as an operator starts it, on a data directory that is deleted afterwards."""
-    data = Path(tempfile.mkdtemp(prefix="headwater-bench-", dir=directory))
+def headwater() -> Iterator[Target]:
+    """Headwater as an operator starts it. Its data lies below the current directory (the one for temporary files is
+    often in memory, where an fsync costs nothing) and is deleted afterwards."""
+    data = Path(tempfile.mkdtemp(prefix="headwater-bench-", dir=Path.cwd()))
     token = secrets.token_urlsafe(30)
     command = [sys.executable, "-m", "headwater", "serve", "--data", str(data), "--http", "127.0.0.1:0"]
     command += ["--mqtt", "127.0.0.1:0", "--https", "off", "--mqtts", "off", "--log-level", "warning"]
@@ -75,11 +85,19 @@ def headwater(directory: Path | None = None) -> Iterator[Target]:
             raise RuntimeError("Headwater did not start; its own words are above")
         ready = json.loads(line.removeprefix("ready "))
         ports = {scheme: int(ready[scheme][0].rsplit(":", 1)[1]) for scheme in ("mqtt", "http")}
-        yield Target("headwater", process.pid, ports["mqtt"], token, ports["http"])
+        target = Target("headwater", process.pid, ports["mqtt"], token, ports["http"])
+        yield target
+        _stop(process)
+        target.check_disk(data)
     finally:
+        _stop(process)
+        shutil.rmtree(data)
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    if process.poll() is None:
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=20)
-        shutil.rmtree(data)
 
 
 @contextmanager
