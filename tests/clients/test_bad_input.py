@@ -11,7 +11,7 @@ import pytest
 
 from headwater.mqtt.encode import render_packet, render_remaining_length
 from headwater.mqtt.packets import Connect, Publish, Subscribe, Subscription
-from server import ADMIN_TOKEN, ChannelKeys, Server, running_server
+from server import ADMIN_TOKEN, ChannelKeys, Server, running_server, wait_until
 
 GROWTH_LIMIT_BYTES = 20_000_000
 
@@ -60,7 +60,7 @@ CONNECT = render_packet(Connect("x", username="u", password=ADMIN_TOKEN.encode()
         (b"\x10\xff\xff\xff\xff\x7f", b""),
         (b"\x10\xff\xff\xff\x7f", b""),
         (CONNECT.replace(b"MQTT", b"MQTX"), b""),
-        (CONNECT.replace(b"MQTT\x04", b"MQTT\x06"), b"\x20\x03\x00\x84\x00"),
+        (CONNECT.replace(b"MQTT\x04", b"MQTT\x06"), b"\x20\x02\x00\x01"),
         (CONNECT.replace(b"MQTT\x04", b"MQTT\x05"), b"\x20\x03\x00\x84\x00"),
         (CONNECT.replace(b"MQTT\x04", b"MQTT\x02"), b"\x20\x02\x00\x01"),
         (CONNECT.replace(b"MQTT\x04\xc2", b"MQTT\x04\xc3"), b""),
@@ -155,7 +155,7 @@ def test_a_client_that_never_sends_connect_is_dropped(data, tmp_path) -> None:  
             started_s = time.monotonic()
             assert answer_of(silent) == b""
             assert answer_of(slow) == b""
-            assert 0.2 < time.monotonic() - started_s < 3
+            assert 0.2 < time.monotonic() - started_s < 30
         assert "no CONNECT in time" in server.log
 
 
@@ -259,6 +259,45 @@ class TestHttp:
     def test_a_head_that_never_ends_times_out(self, data) -> None:  # type: ignore[no-untyped-def]
         with running_server(data, HEADWATER_WEB_HEADER_TIMEOUT_S="0.3") as server:
             assert server.raw_call(b"GET / HTTP/1.1\r\nHost: x\r\n").startswith(b"HTTP/1.1 408 ")
+
+    def test_a_flood_of_requests_at_once_is_not_kept(self, server: Server, bystander: None) -> None:
+        before = memory_bytes(server)
+        with socket.create_connection(("127.0.0.1", server.http_port), timeout=20) as client:
+            try:
+                for _ in range(50):
+                    client.sendall(b"GET /update HTTP/1.1\r\nHost: x\r\n\r\n" * 20_000)
+            except (ConnectionResetError, BrokenPipeError):
+                pass
+        assert memory_bytes(server) - before < GROWTH_LIMIT_BYTES
+
+    def test_endless_trailers_are_not_kept(self, server: Server, bystander: None) -> None:
+        before = memory_bytes(server)
+        with socket.create_connection(("127.0.0.1", server.http_port), timeout=20) as client:
+            client.sendall(b"POST /update HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n")
+            with pytest.raises((ConnectionResetError, BrokenPipeError)):
+                client.sendall(b"a: b\r\n" * 10_000_000)
+        assert memory_bytes(server) - before < GROWTH_LIMIT_BYTES
+
+    def test_an_answer_that_nobody_reads_is_given_up(self, data) -> None:  # type: ignore[no-untyped-def]
+        with (
+            running_server(data, HEADWATER_WEB_WRITE_TIMEOUT_S="0.3", HEADWATER_WEB_MAX_CONNECTIONS="1") as server,
+            socket.socket() as client,
+        ):
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            client.connect(("127.0.0.1", server.http_port))
+            client.setblocking(False)
+
+            def is_given_up() -> bool:
+                try:  # ever more answers, until the server has no place for them
+                    client.send(b"GET /static/headwater.css HTTP/1.1\r\nHost: x\r\n\r\n")
+                except BlockingIOError:
+                    pass
+                except (ConnectionResetError, BrokenPipeError):
+                    return True
+                return False
+
+            wait_until(is_given_up, 20, "the connection to be given up")
+            assert server.call("GET", "/ca.crt").status == 200
 
     def test_closed_in_the_middle(self, server: Server, channel: ChannelKeys, bystander: None) -> None:
         for part in (b"POST /up", b"POST /update HTTP/1.1\r\nContent-Length: 100\r\n\r\nfield1="):

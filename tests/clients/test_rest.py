@@ -74,6 +74,16 @@ class TestWireForm:
             assert headers["Access-Control-Allow-Headers"] == "origin, content-type, X-Requested-With"
             assert headers["Access-Control-Max-Age"] == "1800"
 
+    def test_options_and_sniffing_on_every_path(self, server: Server, channel: ChannelKeys) -> None:
+        below = f"/channels/{channel.id}"
+        reads = ("feeds.json", "feed.json", "feeds/last.json", "fields/1.json", "field/field1.json")
+        for path in ("/update", "/update.json", "/channels.json", f"{below}.json", *(f"{below}/{r}" for r in reads)):
+            answer = server.call("OPTIONS", path)
+            assert (answer.status, answer.body) == (200, b"")
+            assert answer.headers["Access-Control-Allow-Origin"] == "*"
+            for method in ("OPTIONS", "GET", "POST", "DELETE"):
+                assert server.call(method, path).headers["X-Content-Type-Options"] == "nosniff"
+
 
 class TestUpdate:
     @pytest.mark.parametrize(
@@ -107,6 +117,24 @@ class TestUpdate:
             answer = server.call(method, "/update", form, headers | {"Content-Type": kind})
         assert (answer.status, answer.body) == (200, b"1")
         assert [entry["field1"] for entry in server.feeds(channel)] == ["21.5"]
+
+    @pytest.mark.parametrize("path", ["/update", "/update.json"])
+    def test_head_writes_nothing(self, server: Server, channel: ChannelKeys, path: str) -> None:
+        answer = server.call("HEAD", path, api_key=channel.write_key, field1="1")
+        assert (answer.status, answer.headers["Allow"]) == (405, "GET, POST")
+        assert server.feeds(channel) == []
+
+    @pytest.mark.parametrize("scheme", ["Token", "Bearer", "bearer"])
+    def test_key_in_the_authorization_header(self, server: Server, channel: ChannelKeys, scheme: str) -> None:
+        def headers(key: str) -> dict[str, str]:
+            return {"Authorization": f"{scheme} {key}"}
+
+        assert server.call("POST", "/update", "field1=1", headers(channel.write_key)).body == b"1"
+        feeds = server.call("GET", f"/channels/{channel.id}/feeds.json", headers=headers(channel.read_key))
+        assert feeds.json()["feeds"][0]["field1"] == "1"
+        assert server.call("POST", "/channels.json", "name=n", headers(ADMIN_TOKEN)).status == 200
+        first = server.call("POST", "/update", "field1=2", headers(channel.write_key), api_key="WRONG")
+        assert first.body == b"0", "key parameters come first"
 
     def test_json_answer_has_production_order(self, server: Server, channel: ChannelKeys) -> None:
         answer = server.call("POST", "/update.json", api_key=channel.write_key, field1="1", status="ok", long="7")
@@ -270,4 +298,20 @@ class TestChannels:
         answer = server.call("PATCH", f"/channels/{channel.id}/feeds.json")
         assert answer.status == 405
         assert answer.json()["error"]["error_code"] == "error_method_invalid"
-        assert answer.headers["Allow"] == "GET"
+        assert answer.headers["Allow"] == "GET, HEAD"
+
+    def test_head_of_a_read(self, server: Server, channel: ChannelKeys) -> None:
+        answer = server.call("HEAD", f"/channels/{channel.id}/feeds.json", api_key=channel.read_key)
+        assert (answer.status, answer.body) == (200, b"")
+        assert int(answer.headers["Content-Length"]) > 0
+
+    @pytest.mark.parametrize("channel_id", ["9" * 5_000, "9" * 19, "99999999", "x", "1x", "\u0661"])
+    @pytest.mark.parametrize("rest", ["", "/feeds", "/feeds/last", "/fields/1"])
+    def test_ids_that_no_channel_has(self, server: Server, channel_id: str, rest: str) -> None:
+        answer = server.call("GET", f"/channels/{urllib.parse.quote(channel_id)}{rest}.json")
+        assert answer.status == 404
+        assert answer.json()["error"]["error_code"] == "error_resource_not_found"
+
+
+def test_the_ca_certificate_is_saved_under_the_name_that_examples_use(server: Server) -> None:
+    assert server.call("GET", "/ca.crt").headers["Content-Disposition"] == 'attachment; filename="ca.crt"'

@@ -11,11 +11,14 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
-from headwater.errors import HeadwaterError, TooLarge
+from headwater.errors import HeadwaterError
 from headwater.services import Services
 from headwater.settings import WebSettings
 from headwater.web import console
 from headwater.web.body_limit import BodyLimit
+from headwater.web.console.errors import headers_of, problem_of
+
+_NO_SNIFFING = {"X-Content-Type-Options": "nosniff"}
 
 
 def build_app(
@@ -27,11 +30,12 @@ def build_app(
     ca_certificate: Path | None,
 ) -> ASGIApp:
     """Dialect paths come first: they are the busy ones, and the console stays away from them."""
-    routes = [*dialect_routes, *_ca_routes(ca_certificate), *console.routes(services, options)]
+    shared = console.Console(services, options)
+    routes = [*dialect_routes, *_ca_routes(ca_certificate), *console.routes(shared)]
     app = Starlette(
         routes=routes,
         exception_handlers={
-            404: _not_found(services, options),
+            404: _not_found(shared),
             HeadwaterError: _render_unhandled,
             Exception: _render_failure,
         },
@@ -46,13 +50,13 @@ def _ca_routes(ca_certificate: Path | None) -> list[BaseRoute]:
         return []
 
     async def ca(_: Request) -> Response:
-        return FileResponse(ca_certificate, media_type="application/x-x509-ca-cert", filename="headwater-ca.crt")
+        return FileResponse(ca_certificate, media_type="application/x-x509-ca-cert", filename="ca.crt")
 
     return [Route("/ca.crt", ca)]
 
 
-def _not_found(services: Services, options: console.ConsoleOptions):  # type: ignore[no-untyped-def]
-    page = console.unknown_page(services, options)
+def _not_found(shared: console.Console):  # type: ignore[no-untyped-def]
+    page = console.unknown_page(shared)
 
     async def answer(request: Request, _: Exception) -> Response:
         return await page(request)
@@ -62,9 +66,10 @@ def _not_found(services: Services, options: console.ConsoleOptions):  # type: ig
 
 async def _render_unhandled(_: Request, error: Exception) -> Response:
     """An error that a route did not put into its own form."""
-    return PlainTextResponse(str(error), 413 if isinstance(error, TooLarge) else 400)
+    assert isinstance(error, HeadwaterError)
+    return PlainTextResponse(str(error), problem_of(error).status, headers_of(error) | _NO_SNIFFING)
 
 
 async def _render_failure(_: Request, error: Exception) -> Response:
     """A fault of ours: the log has the traceback (uvicorn writes it), the caller gets no details."""
-    return PlainTextResponse("Something went wrong here. It has been logged.", 500)
+    return PlainTextResponse("Something went wrong here. It has been logged.", 500, _NO_SNIFFING)

@@ -1,7 +1,7 @@
 """The head of an answer: header names in title case, a date, and how the connection goes on. Pure but for the clock.
 
-The official ThingSpeak Arduino library searches an answer for the bytes `Content-Length` and reads no other spelling
-(ThingSpeak rule 1), and uvicorn writes all names in lower case; so heads are written here.
+The official ThingSpeak Arduino library searches an answer for the bytes `Content-Length` and reads no other spelling,
+and uvicorn writes all names in lower case; so heads are written here.
 """
 
 from __future__ import annotations

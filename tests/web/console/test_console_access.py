@@ -19,7 +19,7 @@ def _routes(services: Services, options: ConsoleOptions) -> list[tuple[str, str]
     """Method and path of every route."""
     return [
         (next(iter((route.methods or set()) - {"HEAD"})), route.path)
-        for route in console.routes(services, options)
+        for route in console.routes(console.Console(services, options))
         if isinstance(route, Route)
     ]
 

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
+import httpx
 import pytest
-from console_site import Browser, Site
+from console_site import PASSWORD, Browser, Site
 
 from headwater.errors import NotAuthenticated
 from headwater.model.principal import Grant
-from headwater.registry.entities import Account
+from headwater.registry.entities import Account, ChannelSettings
+from headwater.services import Services
+from headwater.settings import WebSettings
+from headwater.web.app import build_app
+from headwater.web.console import ConsoleOptions
 
 
 def _credentials(page: str) -> tuple[str, str]:
@@ -40,6 +46,45 @@ async def test_a_new_device(site: Site, ada: Browser, ada_account: Account) -> N
         later = (await ada.get(path)).text
         assert client_id in later
         assert password not in later
+
+
+@pytest.mark.parametrize(
+    ("publish", "subscribe", "says", "says_not"),
+    [
+        (True, True, "add a second device", "a device of its own"),
+        (True, False, "add a device of its own", "mosquitto_sub"),
+        (False, True, "mosquitto_sub", "add a second device"),
+    ],
+)
+async def test_credentials_say_that_they_are_for_one_connection(
+    site: Site, ada: Browser, ada_account: Account, publish: bool, subscribe: bool, says: str, says_not: str
+) -> None:
+    channel = await site.channel(ada_account, fields={3: "Wind"})
+    device, _ = await site.services.devices.create(ada_account.id, "d", [Grant(channel.id, publish, subscribe)])
+    text = (await ada.post(f"/devices/{device.id}/password")).text
+    assert "one connection at a time" in text
+    assert says in text
+    assert says_not not in text
+    assert "field3=21.5" in text
+    assert "field1" not in text
+    assert (f"channels/{channel.id}/publish/{channel.write_key}" in text) == subscribe
+
+
+async def test_with_an_operators_certificate_no_page_offers_a_ca(services: Services, options: ConsoleOptions) -> None:
+    app = build_app(services, [], replace(options, has_own_ca=False), WebSettings(), ca_certificate=None)
+    account = await services.accounts.add("ada", PASSWORD)
+    channel = await services.channels.create(account.id, ChannelSettings(name="c", fields={1: "x"}))
+    device, _ = await services.devices.create(account.id, "d", [Grant(channel.id, True, True)])
+    browser = Browser("http://h")
+    browser.client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://h")
+    async with browser.client:
+        assert (await browser.sign_in("ada")).status_code == 303
+        pages = [await browser.get(path) for path in ("/profile", f"/devices/{device.id}")]
+        pages.append(await browser.post(f"/devices/{device.id}/password"))
+        await browser.post("/sign-out")
+        pages.append(await browser.get("/sign-in"))
+    assert [page.status_code for page in pages] == [200] * 4
+    assert not any("ca.crt" in page.text for page in pages)
 
 
 async def test_a_device_without_a_name(site: Site, ada: Browser, ada_account: Account) -> None:

@@ -149,6 +149,17 @@ async def test_who_missed_too_much_is_told_to_load_again(site: Site, ada: Browse
         assert (await stream.next())[1]["entry_id"] == 2
 
 
+async def test_a_missed_entry_that_is_older_makes_the_page_load_again(
+    site: Site, ada: Browser, ada_account: Account
+) -> None:
+    channel = await site.channel(ada_account)
+    first = await site.write(channel, field1="1")
+    backfill = EntryUpdate({1: "old"}, created_at_ns=first.at_ns - 10**12)
+    await site.services.entries.write_dated(channel, backfill, time.time_ns()).wait()
+    async with live(ada, channel.id, after=1) as stream:
+        assert (await stream.next())[0] == "resync"
+
+
 async def test_a_slow_browser_is_told_what_it_lost(site: Site, ada: Browser, ada_account: Account) -> None:
     channel = await site.channel(ada_account)
     async with live(ada, channel.id) as stream:

@@ -163,3 +163,14 @@ async def test_static_files(site: Site) -> None:
     assert "immutable" in chart.headers["cache-control"]
     for path in ("/static/../console/pages.py", "/static/%2e%2e/console/pages.py", "/static/none.css", "/static/"):
         assert (await browser.get(path)).status_code == 404
+
+
+async def test_a_cookie_that_has_signed_out_is_nobody_on_unknown_pages(site: Site, ada: Browser) -> None:
+    cookies = dict(ada.client.cookies)
+    assert "My Profile" in (await ada.get("/nowhere")).text
+    await ada.post("/sign-out")
+    later = site.browser()
+    later.client.cookies.update(cookies)
+    page = await later.get("/nowhere")
+    assert page.status_code == 404
+    assert "My Profile" not in page.text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import shlex
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -51,17 +52,22 @@ def test_commands_are_one_shell_command_each() -> None:
 def test_a_device_gets_programs_for_what_it_may_do() -> None:
     at = addresses_of(URL("http://h:1/"), PORTS)
     assert device_snippets("c", "p", None, None, at) == []
-    publish, python, subscribe = device_snippets("c", "p", 7, 8, at)
-    assert shlex.split(publish.text.replace("\\\n", ""))[-2:] == ["-m", "field1=21.5"]
+    publish, python, subscribe, beside = device_snippets("c", "p", channel(), replace(channel(), id=8), at)
+    assert shlex.split(publish.text.replace("\\\n", ""))[-2:] == ["-m", "field2=21.5"]
     ast.parse(python.text)
+    assert '"field2=21.5"' in python.text
     assert "ca.crt" in python.text
     assert "8883" in python.text
     assert "channels/8/subscribe" in subscribe.text
+    # the same client id once more would end the subscription
+    assert f"channels/8/publish/{'W' * 16}" in beside.text
+    assert " -i " not in beside.text
+    assert "-P" not in beside.text
 
 
 def test_without_a_tls_port_the_program_needs_no_certificate() -> None:
     at = addresses_of(URL("http://h:1/"), MqttPorts(1883, None))
-    python = device_snippets("c", "p", 7, None, at)[1].text
+    python = device_snippets("c", "p", channel(), None, at)[1].text
     assert "tls" not in python
     assert "1883" in python
 
@@ -69,6 +75,15 @@ def test_without_a_tls_port_the_program_needs_no_certificate() -> None:
 def test_with_only_a_tls_port_the_commands_use_it() -> None:
     at = addresses_of(URL("http://h:1/"), MqttPorts(None, 8883))
     assert "-p 8883 --cafile ca.crt" in mqtt_publish_line(channel(), at)
+
+
+def test_with_an_operators_certificate_the_systems_cas_do() -> None:
+    at = addresses_of(URL("http://h:1/"), MqttPorts(None, 8883), has_own_ca=False)
+    python = device_snippets("c", "p", channel(), None, at)[1].text
+    assert "client.tls_set()\n" in python
+    texts = [mqtt_publish_line(channel(), at), python, credentials_text("d", {}, at)]
+    assert "-p 8883 --tls-use-os-certs" in texts[0]
+    assert not any("ca.crt" in text for text in texts)
 
 
 @pytest.mark.parametrize(

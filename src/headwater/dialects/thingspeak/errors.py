@@ -1,4 +1,4 @@
-"""What went wrong, in ThingSpeak's words (section 6). Pure."""
+"""What went wrong, in ThingSpeak's words: its codes, headlines and error object. Pure."""
 
 from __future__ import annotations
 

@@ -256,7 +256,7 @@ MAX_SETTINGS_BYTES = 65_536
 
 
 def routes(services: Services, settings: Settings) -> Sequence[BaseRoute]:
-    """Every path of the dialect. Singular aliases are for old clients (rule 11)."""
+    """Every path of the dialect. Singular aliases (`/feed`, `/field/N`) are all that the Node and Java clients use."""
     limits = write_limits(settings)
     rest = Rest(services, limits, settings.thingspeak.max_results)
     write_bytes = limits.max_message_bytes

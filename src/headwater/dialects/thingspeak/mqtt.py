@@ -42,7 +42,7 @@ class SubscribeFilter(NamedTuple):
 
 
 def parse_publish_topic(topic: str) -> PublishTopic | None:
-    """A topic to publish to (section 2.3), or None when it is none."""
+    """A topic to publish to, such as `channels/7/publish`, or None when it is none."""
     match topic.split("/"):
         case ["channels", channel_id, "publish"]:
             field, key = None, None
@@ -184,7 +184,7 @@ class ThingSpeakTopics(TopicSpace):
             self._unwatch.pop(parsed.channel_id)()
 
     def _publish_entry(self, channel_id: int, entry: Entry) -> None:
-        """What subscribers get (section 2.4): the whole entry, and each field that was sent, as text."""
+        """What subscribers get: the whole entry, and each field that was sent, as text."""
         filters = self._filters[channel_id]
         topic = f"channels/{channel_id}/subscribe"
         if SubscribeFilter(channel_id, is_field=False) in filters:

@@ -1,7 +1,7 @@
 """ThingSpeak's texts to values, as forgiving as its real clients need. Pure; knows no socket, channel or clock.
 
-Facts: what MQTT payloads and `/update` parameters look like (rule 14, MQTT payload parameters, REST "write one
-entry") and the query parameters of reads.
+What is taken: payload parts may be empty, names bare digits (`&1=20.5`), values not encoded, and numbers above 8 are
+passed over; `docs/thingspeak.md`, "What real clients need", has the reasons.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class WriteLimits:
-    """Sizes in bytes of UTF-8 (vendor limits, section 11)."""
+    """Sizes in bytes of UTF-8; the defaults are thingspeak.com's."""
 
     max_message_bytes: int = 3_000
     max_field_bytes: int = 255
@@ -140,10 +140,11 @@ def _with_others(fields: Mapping[int, str], others: Mapping[str, str], zone: tzi
 
 
 def parse_parameters(query: bytes, content_type: str, body: bytes) -> dict[str, str]:
-    """Parameters of a request from its query string and its body, the body winning (rule 7).
+    """Parameters of a request from its query string and its body, the body winning: some clients POST
+    everything in the query with an empty body.
 
-    The body is JSON when it says so or begins like an object, else a form, whatever its content type says
-    (rule 13). Raises BadRequest.
+    The body is JSON when it says so or begins like an object, else a form, whatever its content type says:
+    clients send forms with unrelated ones. Raises BadRequest.
     """
     parameters = _parse_form(query)
     if "json" in content_type or body.lstrip()[:1] == b"{":
@@ -193,7 +194,7 @@ def _is_encodable(text: str) -> bool:
 
 
 def find_key(parameters: Mapping[str, str], headers: Iterable[tuple[bytes, bytes]]) -> str | None:
-    """The key of a request, from wherever real clients put it (rule 6), without the spaces around it (rule 13)."""
+    """The key of a request, from any place where real clients put it, without the spaces that some send after it."""
     for name in ("api_key", "key", "apikey"):
         if parameters.get(name, "").strip():
             return parameters[name].strip()
@@ -204,7 +205,7 @@ def find_key(parameters: Mapping[str, str], headers: Iterable[tuple[bytes, bytes
 
 
 def parse_channel_settings(parameters: Mapping[str, str]) -> ChannelSettings:
-    """The parameters of `POST /channels.json` (section 7); what is missing has its default."""
+    """The parameters of `POST /channels.json`; what is missing has its default."""
     return ChannelSettings(
         name=parameters.get("name", "").strip(),
         description=parameters.get("description", ""),
@@ -262,7 +263,7 @@ def parse_time_ns(text: str, zone: tzinfo) -> int | None:
 
 
 class ReadQuery(NamedTuple):
-    """What a read asks for (section 5.2)."""
+    """What a read asks for."""
 
     results: int
     start_ns: int | None

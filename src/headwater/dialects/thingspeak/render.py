@@ -1,6 +1,7 @@
 """Values to ThingSpeak's answers: compact JSON with keys in production order. Pure; knows no socket and no key.
 
-Feed values are JSON strings or null, ids are numbers (rules 2 and 3); times have whole seconds and `Z`, or a numeric
+The official Arduino library finds values by searching for bytes such as `"status":"`: so no space after a colon, and
+field and location values are JSON strings or null. Ids are numbers; times have whole seconds and `Z`, or a numeric
 offset when a zone was asked for.
 """
 
@@ -41,7 +42,7 @@ def _render_datetime(at: datetime, zone: tzinfo | None = None) -> str:
 def render_update(
     channel_id: int, entry: Entry, zone: tzinfo | None = None, numbers: Collection[int] = frozenset()
 ) -> Json:
-    """The entry as `/update.json` answers it and as MQTT subscribers get it (section 2.4).
+    """The entry as `/update.json` answers it and as MQTT subscribers get it.
 
     `numbers` are the fields that came as JSON numbers and are echoed as such.
     """
@@ -79,7 +80,7 @@ def render_entry(entry: Entry, numbers: Iterable[int], query: ReadQuery) -> Json
 def render_feed(
     channel: Channel, last_entry_id: int, entries: Iterable[Entry], numbers: Collection[int], query: ReadQuery
 ) -> Json:
-    """A channel with its entries (section 5.3). `numbers` are the fields that the entries show."""
+    """A channel with its entries, oldest first. `numbers` are the fields that the entries show."""
     return {
         "channel": render_feed_channel(channel, last_entry_id, query),
         "feeds": [render_entry(entry, numbers, query) for entry in entries],
@@ -114,7 +115,7 @@ def _field_names(fields: Mapping[int, str]) -> Json:
 
 
 def render_channel(channel: Channel, last_entry_id: int, *, with_keys: bool) -> Json:
-    """The channel's settings (section 7), in production order; keys for its owner only."""
+    """The channel's settings, in the order of thingspeak.com; keys for its owner only."""
     settings = channel.settings
     rendered: Json = {
         "id": channel.id,
@@ -139,7 +140,7 @@ def render_channel(channel: Channel, last_entry_id: int, *, with_keys: bool) -> 
 
 
 def _ranking(channel: Channel) -> int:
-    """How completely a channel is described; the weights are those of the open-source server (section 7)."""
+    """How completely a channel is described; the weights are those of ThingSpeak's open-source server."""
     settings = channel.settings
     has_location = settings.latitude not in ("", "0.0") and settings.longitude not in ("", "0.0")
     weights = (

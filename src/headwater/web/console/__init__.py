@@ -14,7 +14,6 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute
 
-from headwater.services import Services
 from headwater.web.console.channel_live import ChannelLive
 from headwater.web.console.channels import ChannelPages
 from headwater.web.console.console import Console
@@ -27,13 +26,12 @@ from headwater.web.console.security_headers import SECURITY_HEADERS
 from headwater.web.console.sign_in import SignInPages
 from headwater.web.console.static_files import static_files
 
-__all__ = ["ConsoleOptions", "MqttPorts", "routes", "unknown_page"]
+__all__ = ["Console", "ConsoleOptions", "MqttPorts", "routes", "unknown_page"]
 
 
-def routes(services: Services, options: ConsoleOptions) -> list[BaseRoute]:
+def routes(console: Console) -> list[BaseRoute]:
     """All routes of the console. They need no middleware around them."""
-    console = Console(services, options)
-    services.access.on_change(console.live.wake_changed)
+    console.services.access.on_change(console.live.wake_changed)
 
     async def icon(_: Request) -> Response:
         return FileResponse(WEB_DIRECTORY / "static" / "favicon.svg", media_type="image/svg+xml")
@@ -49,9 +47,9 @@ def routes(services: Services, options: ConsoleOptions) -> list[BaseRoute]:
     ]
 
 
-def unknown_page(services: Services, options: ConsoleOptions) -> Callable[[Request], Awaitable[Response]]:
-    """The endpoint for addresses that nobody else answers."""
-    console = Console(services, options)
+def unknown_page(console: Console) -> Callable[[Request], Awaitable[Response]]:
+    """The endpoint for addresses that nobody else answers. Takes the console that has the routes: it knows who has
+    signed out."""
 
     async def answer(request: Request) -> Response:
         response = console.problem(request, UNKNOWN_PAGE)

@@ -77,14 +77,19 @@ class ChannelLive:
         )
 
     async def _missed(self, channel: Channel, after: int | None) -> tuple[list[Entry], bool]:
-        """The entries after one id, by id, and whether the page can go on from there."""
+        """The entries after one id, by id, and whether the page can go on from there.
+
+        The store is asked for the newest by time. An entry that was missed but has an older time of its own
+        (`created_at`) is not among them; then too few are found, and the page must load again.
+        """
         if after is None:
             return [], True
         gap = self._services.entries.last_entry_id(channel.id) - after
         if not 0 <= gap <= MAX_MISSED:  # below 0: the channel was cleared and counts from 1 again
             return [], False
         newest = await self._services.entries.newest(channel, gap) if gap else []
-        return sorted(entry for entry in newest if entry.entry_id > after), True
+        missed = sorted(entry for entry in newest if entry.entry_id > after)
+        return (missed, True) if len(missed) >= gap else ([], False)
 
     def _remaining_s(self, visit: Visit, channel_id: int) -> float:
         """How long this visitor may go on watching; 0 once the session or the channel is gone."""

@@ -72,7 +72,7 @@ class Console:
         self.sessions = Sessions(options.secret, options.session_s, services.access, options.clock)
         self.csrf = Csrf(options.secret)
         self.flashes = Flashes(options.secret)
-        self.pages = Pages(self.flashes, options.clock)
+        self.pages = Pages(self.flashes, options.clock, has_own_ca=options.has_own_ca)
         self.live = LiveStreams(options.live_streams_per_account)
 
     def get(self, path: str, handler: Handler) -> Route:
@@ -96,7 +96,7 @@ class Console:
     def addresses(self, request: Request) -> Addresses:
         """Where devices of the people behind this request find the server."""
         url = URL(self.options.public_url) if self.options.public_url else request.url
-        return addresses_of(url, self.options.mqtt_ports())
+        return addresses_of(url, self.options.mqtt_ports(), has_own_ca=self.options.has_own_ca)
 
     def route(self, path: str, endpoint: Callable[[Request], Awaitable[Response]], method: str) -> Route:
         """A route with the console's headers, for anybody."""

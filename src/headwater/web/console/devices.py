@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from headwater.errors import BadRequest, Conflict, NotFound
 from headwater.model.principal import Grant
-from headwater.registry.entities import MqttDevice
+from headwater.registry.entities import Channel, MqttDevice
 from headwater.services.devices import MAX_NAME_LENGTH
 from headwater.web.console.console import Console, Visit
 from headwater.web.console.errors import sentence_of
@@ -154,8 +154,8 @@ class DevicePages:
     def _credentials_page(self, visit: Visit, device: MqttDevice, password: str, is_new: bool) -> Response:
         addresses = self._console.addresses(visit.request)
         credentials = {CLIENT_ID: device.client_id, USERNAME: device.username, PASSWORD: password}
-        publish_to = next((grant.bucket_id for grant in device.grants if grant.allow_publish), None)
-        subscribe_to = next((grant.bucket_id for grant in device.grants if grant.allow_subscribe), None)
+        publish_to = self._first_channel(visit, (grant.bucket_id for grant in device.grants if grant.allow_publish))
+        subscribe_to = self._first_channel(visit, (grant.bucket_id for grant in device.grants if grant.allow_subscribe))
         return self._console.render(
             visit,
             "device_credentials.html",
@@ -166,7 +166,14 @@ class DevicePages:
             file_text=credentials_text(device.name, credentials, addresses),
             snippets=device_snippets(device.client_id, password, publish_to, subscribe_to, addresses),
             addresses=addresses,
+            may_publish=publish_to is not None,
+            may_subscribe=subscribe_to is not None,
         )
+
+    def _first_channel(self, visit: Visit, channel_ids: Iterable[int]) -> Channel | None:
+        """The first of these channels that the account owns: only its keys may be shown."""
+        channels = map(self._console.services.access.channel, channel_ids)
+        return next((one for one in channels if one is not None and one.account_id == visit.account.id), None)
 
 
 def parse_grants(form: Form) -> list[Grant]:

@@ -32,6 +32,8 @@ class ConsoleOptions:
     """Asked each time a page shows a snippet, since port 0 is only known once the listeners are bound."""
     public_url: str = ""
     """Where people reach the console from outside, behind a proxy for instance; empty: wherever a request says."""
+    has_own_ca: bool = True
+    """Whether the server's certificate is by Headwater's own CA, which devices fetch; False with the operator's own."""
     heartbeat_s: float = 15.0
     """Between comments on a quiet live stream, so that proxies keep it open."""
     live_queue_entries: int = 256

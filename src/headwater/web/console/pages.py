@@ -24,7 +24,7 @@ BROWSER_ZONE = "UTC"
 class Pages:
     """Turns a template and its values into an answer that no cache keeps."""
 
-    def __init__(self, flashes: Flashes, clock: Callable[[], float]) -> None:
+    def __init__(self, flashes: Flashes, clock: Callable[[], float], *, has_own_ca: bool) -> None:
         self._flashes = flashes
         self._clock = clock
         self._environment = Environment(
@@ -34,7 +34,7 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._environment.globals.update(version=__version__, uplot=f"/static/{UPLOT_DIRECTORY}")
+        self._environment.globals.update(version=__version__, uplot=f"/static/{UPLOT_DIRECTORY}", has_own_ca=has_own_ca)
         self._environment.filters.update(
             iso=iso_of, iso_ns=iso_of_ns, readable=readable_of, readable_ns=readable_of_ns, grouped=grouped
         )

@@ -14,6 +14,7 @@ from headwater.web.console.options import MqttPorts
 
 _HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
 _EXAMPLE_VALUE = "21.5"
+SECOND_TERMINAL = "Meanwhile, in a second terminal: publish with the write key, without sign-in"
 CLIENT_ID, USERNAME, PASSWORD = "client id", "username", "password"
 
 
@@ -31,9 +32,11 @@ class Addresses:
     base_url: str
     host: str
     ports: MqttPorts
+    has_own_ca: bool = True
+    """Whether clients must fetch Headwater's CA certificate; otherwise the system's CAs know the server."""
 
 
-def addresses_of(url: URL, ports: MqttPorts) -> Addresses:
+def addresses_of(url: URL, ports: MqttPorts, *, has_own_ca: bool = True) -> Addresses:
     """The addresses for a request's URL. A host that could mean something to a shell is not repeated."""
     try:
         host, port = url.hostname or "", url.port
@@ -42,7 +45,7 @@ def addresses_of(url: URL, ports: MqttPorts) -> Addresses:
     if not _HOST.fullmatch(host):
         host = "localhost"
     in_url = f"[{host}]" if ":" in host else host
-    return Addresses(f"{url.scheme}://{in_url}" + (f":{port}" if port else ""), host, ports)
+    return Addresses(f"{url.scheme}://{in_url}" + (f":{port}" if port else ""), host, ports, has_own_ca)
 
 
 def rest_snippets(channel: Channel, at: Addresses) -> list[Snippet]:
@@ -54,7 +57,7 @@ def rest_snippets(channel: Channel, at: Addresses) -> list[Snippet]:
     return [
         Snippet(
             "Write an entry",
-            f"GET {at.base_url}/update?api_key={channel.write_key}&field{field}={_EXAMPLE_VALUE}",
+            f"GET {at.base_url}/update?api_key={channel.write_key}&{_example_payload(channel)}",
         ),
         Snippet("Read the channel", f"GET {channel_url}/feeds.json?{key}results=2"),
         Snippet("Read one field", f"GET {channel_url}/fields/{field}.json?{key}results=2"),
@@ -64,24 +67,26 @@ def rest_snippets(channel: Channel, at: Addresses) -> list[Snippet]:
 
 def mqtt_publish_line(channel: Channel, at: Addresses) -> str:
     """Write an entry over MQTT with nothing but the write key."""
-    field = min(channel.settings.fields, default=1)
     return (
         f"mosquitto_pub {_listener_options(at)} \\\n"
         f"  -t channels/{channel.id}/publish/{channel.write_key} \\\n"
-        f"  -m 'field{field}={_EXAMPLE_VALUE}'"
+        f"  -m '{_example_payload(channel)}'"
     )
 
 
 def first_entry_line(channel: Channel, at: Addresses) -> str:
     """The shortest way to a first entry."""
-    field = min(channel.settings.fields, default=1)
-    return f"curl '{at.base_url}/update?api_key={channel.write_key}&field{field}={_EXAMPLE_VALUE}'"
+    return f"curl '{at.base_url}/update?api_key={channel.write_key}&{_example_payload(channel)}'"
 
 
 def device_snippets(
-    client_id: str, password: str, publish_to: int | None, subscribe_to: int | None, at: Addresses
+    client_id: str, password: str, publish_to: Channel | None, subscribe_to: Channel | None, at: Addresses
 ) -> list[Snippet]:
-    """Ready-to-paste programs that use a device's own credentials."""
+    """Ready-to-paste programs that use a device's own credentials, one connection at a time.
+
+    Beside a subscription, the line that publishes uses the channel's write key instead: a second connection with the
+    same client id would end the first.
+    """
     snippets = []
     credentials = f"-i {client_id} -u {client_id} -P {password}"
     if publish_to is not None:
@@ -89,7 +94,7 @@ def device_snippets(
             Snippet(
                 "mosquitto_pub",
                 f"mosquitto_pub {_listener_options(at)} \\\n  {credentials} \\\n"
-                f"  -t channels/{publish_to}/publish -m 'field1={_EXAMPLE_VALUE}'",
+                f"  -t channels/{publish_to.id}/publish -m '{_example_payload(publish_to)}'",
             )
         )
         snippets.append(Snippet("Python (paho-mqtt 2)", _paho_program(client_id, password, publish_to, at)))
@@ -97,9 +102,11 @@ def device_snippets(
         snippets.append(
             Snippet(
                 "mosquitto_sub",
-                f"mosquitto_sub {_listener_options(at)} \\\n  {credentials} \\\n  -t channels/{subscribe_to}/subscribe",
+                f"mosquitto_sub {_listener_options(at)} \\\n  {credentials} \\\n"
+                f"  -t channels/{subscribe_to.id}/subscribe",
             )
         )
+        snippets.append(Snippet(SECOND_TERMINAL, mqtt_publish_line(subscribe_to, at)))
     return snippets
 
 
@@ -109,20 +116,30 @@ def credentials_text(device_name: str, credentials: Mapping[str, str], at: Addre
     if at.ports.plain is not None:
         lines.append(f"port: {at.ports.plain}")
     if at.ports.tls is not None:
-        lines.append(f"TLS port: {at.ports.tls} (CA certificate: {at.base_url}/ca.crt)")
+        lines.append(
+            f"TLS port: {at.ports.tls}" + (f" (CA certificate: {at.base_url}/ca.crt)" if at.has_own_ca else "")
+        )
     lines += [f"{name}: {value}" for name, value in credentials.items()]
     return "\n".join(lines) + "\n"
 
 
+def _example_payload(channel: Channel) -> str:
+    """An entry with a field that the channel names, where it names one."""
+    return f"field{min(channel.settings.fields, default=1)}={_EXAMPLE_VALUE}"
+
+
 def _listener_options(at: Addresses) -> str:
     if at.ports.plain is None and at.ports.tls is not None:
-        return f"-h {at.host} -p {at.ports.tls} --cafile ca.crt"
+        trust = "--cafile ca.crt" if at.has_own_ca else "--tls-use-os-certs"
+        return f"-h {at.host} -p {at.ports.tls} {trust}"
     return f"-h {at.host} -p {at.ports.plain or 1883}"
 
 
-def _paho_program(client_id: str, password: str, channel_id: int, at: Addresses) -> str:
-    if at.ports.tls is not None:
+def _paho_program(client_id: str, password: str, channel: Channel, at: Addresses) -> str:
+    if at.ports.tls is not None and at.has_own_ca:
         port, tls = at.ports.tls, f'client.tls_set(ca_certs="ca.crt")  # from {at.base_url}/ca.crt\n'
+    elif at.ports.tls is not None:
+        port, tls = at.ports.tls, "client.tls_set()\n"
     else:
         port, tls = at.ports.plain or 1883, ""
     return (
@@ -132,6 +149,6 @@ def _paho_program(client_id: str, password: str, channel_id: int, at: Addresses)
         f"{tls}"
         f'client.connect("{at.host}", {port})\n'
         "client.loop_start()\n"
-        f'client.publish("channels/{channel_id}/publish", "field1={_EXAMPLE_VALUE}", qos=1).wait_for_publish()\n'
+        f'client.publish("channels/{channel.id}/publish", "{_example_payload(channel)}", qos=1).wait_for_publish()\n'
         "client.disconnect()\n"
     )

@@ -199,6 +199,7 @@ class ChannelView {
       card.note.textContent = hasEntries ? "Texts only: no numbers to draw." : "No entries yet.";
     }
     document.querySelector("[data-zoom-out]").hidden = this.zoom === null;
+    document.querySelector("[data-zoom-hint]").hidden = ![...this.cards.values()].some((card) => card.chart.hasNumbers());
   }
 
   rebuild() {

@@ -7,6 +7,9 @@ const MINUTE = 60;
 const DAY = 86400;
 const SMALLEST_DRAG_PX = 6;
 const LINE_PX = 1.75;
+const TICK_SPACE_PX = 72;
+const FINE_TICK_SPACE_PX = 96; // room for milliseconds
+const FINE_RANGE_S = 20;
 
 // Smallest tick distance, text, then what is added at the first tick of a new year, month, day, hour, minute, second.
 const TICKS = [
@@ -15,8 +18,12 @@ const TICKS = [
   [DAY, "{D} {MMM}", "\n{YYYY}", null, null, null, null, null, 1],
   [MINUTE, "{HH}:{mm}", "\n{D} {MMM} {YYYY}", null, "\n{D} {MMM}", null, null, null, 1],
   [1, "{HH}:{mm}:{ss}", "\n{D} {MMM} {YYYY}", null, "\n{D} {MMM}", null, null, null, 1],
-  [0.001, "{ss}.{fff}", "\n{D} {MMM} {YYYY}", null, "\n{D} {MMM}", null, "\n{HH}:{mm}", null, 1],
+  [0.001, "{HH}:{mm}:{ss}.{fff}", "\n{D} {MMM} {YYYY}", null, "\n{D} {MMM}", null, null, null, 1],
 ];
+
+function tickSpace(_plot, _axis, min, max) {
+  return max - min < FINE_RANGE_S ? FINE_TICK_SPACE_PX : TICK_SPACE_PX;
+}
 
 export class FieldChart {
   // `group` has zoomTo(min, max), zoomOut() and range() -> [min, max], shared by all charts of the page.
@@ -115,7 +122,7 @@ export class FieldChart {
         y: { range: (_plot, min, max) => (min === null ? [0, 1] : uPlot.rangeNum(min, max, 0.12, true)) },
       },
       axes: [
-        { ...axis, values: TICKS, space: 72, size: 40 },
+        { ...axis, values: TICKS, space: tickSpace, size: 40 },
         {
           ...axis,
           size: 56,

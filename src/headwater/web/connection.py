@@ -1,0 +1,313 @@
+"""One HTTP connection: uvicorn's protocol with our heads of answers, limits and deadlines.
+
+Knows no route and no listener. Whatever a client sends, withholds or does not read, a connection holds little memory
+(one read, `MAX_PIPELINED` requests, one body's buffer) and always either waits for our own answer or has a deadline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from enum import Enum
+from typing import NamedTuple
+
+import httptools
+import uvicorn
+from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, Scope
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from headwater.logs import Log
+from headwater.settings import WebSettings
+from headwater.web.headers import Heads
+
+log = Log(__name__)
+
+MAX_HEAD_BYTES = 65_536
+"""Request line and headers together."""
+MAX_PIPELINED = 16
+"""Requests that may wait on one connection for the answer under way."""
+MAX_FRAMING_BYTES = 8_192
+"""Of a body: what may come without any byte of content (trailers, chunk extensions)."""
+MIN_BYTES_PER_S = 1_024
+"""A client slower than this, in either direction, is cut off at its deadline."""
+
+Pipeline = deque[tuple[RequestResponseCycle, ASGI3Application]]
+
+
+class Phase(Enum):
+    """What a connection waits for. All but ANSWERING have a deadline."""
+
+    HEAD = "head"
+    BODY = "body"
+    IDLE = "idle"
+    ANSWERING = "answering"
+    DRAINING = "draining"
+    """The client has to read before anything goes on, be it the next part of an answer or the end."""
+
+
+class Watch(NamedTuple):
+    """What a deadline is for: with another phase or message, it is another deadline."""
+
+    phase: Phase
+    message: int
+
+
+class HttpConnection(HttpToolsProtocol):
+    """uvicorn's connection. Of uvicorn's timers none is used: one deadline at a time, by phase, does for all."""
+
+    def __init__(self, config: uvicorn.Config, state: ServerState, settings: WebSettings, heads: Heads) -> None:
+        super().__init__(config=config, server_state=state, app_state={})
+        self._settings = settings
+        self._heads = heads
+        self._running: RequestResponseCycle | None = None
+        """The request that is being answered; `cycle` is the newest, which may still be waiting."""
+        self._input = Phase.HEAD
+        self._ignores_input = False
+        self._is_lost = False
+        self._messages = 0
+        self._head_bytes = 0
+        self._body_bytes = 0
+        self._body_began_s = 0.0
+        self._framing_bytes = 0
+        self._watched: Watch | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self._undrained_bytes = 0
+
+    @property
+    def is_streaming(self) -> bool:
+        """Whether an answer without a known length is under way."""
+        return self._running is not None and bool(self._running.chunked_encoding)
+
+    # -- the transport calls --------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.flow = _Flow(transport, self.pipeline)
+        if len(self.connections) > self._settings.max_connections:
+            self._refuse(b"503 Service Unavailable", "too many connections; try again later")
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._is_lost = True
+        self._cancel_deadline()
+        super().connection_lost(exc)
+        if self._running is not None:  # uvicorn tells the newest request only
+            self._running.disconnected = True
+            self._running.message_event.set()
+        self.pipeline.clear()
+        self._running = None
+        self.cycle = None  # type: ignore[assignment]  # as it is in uvicorn before the first request
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing() or self._ignores_input:
+            return
+        if self._input is Phase.BODY:
+            self._framing_bytes += len(data)
+        else:
+            self._head_bytes += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            # No protocol is upgraded to: the request is answered as if it had not asked, and ends the connection.
+            self._end_after_answers()
+        except httptools.HttpParserError:
+            self._refuse(b"400 Bad Request", "this is not a valid HTTP request")
+        if self._input is Phase.HEAD and self._head_bytes > MAX_HEAD_BYTES:
+            self._refuse(b"431 Request Header Fields Too Large", f"the head has more than {MAX_HEAD_BYTES} bytes")
+        elif self._input is Phase.BODY and self._framing_bytes > MAX_FRAMING_BYTES:
+            self.transport.close()
+        self._watch()
+
+    def eof_received(self) -> None:
+        self.loop.call_soon(self._watch)  # the transport closes itself after this
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._watch()
+
+    # -- the parser calls; what is raised here ends the parsing -----------------------------------------------
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        if self._messages:  # what came before the first message counts for its head
+            self._head_bytes = 0
+        self._messages += 1
+        self._input = Phase.HEAD
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._input is Phase.HEAD:  # and no trailer, which nobody would read
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        if len(self.pipeline) >= MAX_PIPELINED:
+            raise ValueError("too many requests at once")
+        super().on_headers_complete()
+        self._input = Phase.BODY
+        self._body_bytes = self._framing_bytes = 0
+        self._body_began_s = self.loop.time()
+
+    def on_body(self, body: bytes) -> None:
+        self._framing_bytes = 0
+        self._body_bytes += len(body)
+        if self.cycle.response_complete and self._body_bytes > self._settings.max_body_bytes:
+            self.transport.close()  # it is answered, nobody reads the rest, and there is no end of it
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._input = Phase.IDLE
+        super().on_message_complete()
+
+    # -- answering ------------------------------------------------------------------------------------------
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        task = self.loop.create_task(cycle.run_asgi(_with_own_head(app, cycle, self._heads)))
+        self.tasks.add(task)
+        task.add_done_callback(self._on_task_done)
+
+    def _on_task_done(self, task: asyncio.Task[None]) -> None:
+        self.tasks.discard(task)
+        self._watch()  # a handler that failed has closed the transport
+
+    def on_response_complete(self) -> None:
+        self.server_state.total_requests += 1
+        self._running = None
+        if not self.transport.is_closing():
+            if self.pipeline:
+                self._start_asgi_task(*self.pipeline.pop())
+            self.flow.resume_reading()
+        self._watch()
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(b"400 Bad Request", msg)
+
+    def _refuse(self, status: bytes, reason: str) -> None:
+        """Take nothing more, and say so unless that would get into an answer under way."""
+        if self.transport.is_closing():
+            return
+        if self._running is not None and self._input is not Phase.BODY:
+            self._end_after_answers()
+            return
+        if self._input is not Phase.BODY:  # with a part of the body, the request may be answered already
+            body = reason.encode()
+            head = b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\nConnection: close" % len(body)
+            self.transport.write(b"HTTP/1.1 %b\r\n%b\r\n\r\n%b" % (status, head, body))
+        self.transport.close()
+
+    def _end_after_answers(self) -> None:
+        """Requests that came whole are answered; whatever follows them is not looked at."""
+        self._ignores_input = True
+        self.cycle.keep_alive = False
+        if self.cycle.response_complete:
+            self.transport.close()
+
+    # -- deadlines ------------------------------------------------------------------------------------------
+
+    def _phase(self) -> Phase:
+        if self.transport.is_closing() or self.flow.write_paused:
+            return Phase.DRAINING
+        if self.pipeline or self._ignores_input:
+            return Phase.ANSWERING  # a head or body that is under way waits for us
+        if self._input is Phase.IDLE and self._running is not None:
+            return Phase.ANSWERING
+        return self._input
+
+    def _watch(self) -> None:
+        """Have the deadline that belongs to what is waited for now."""
+        if self._is_lost:
+            return
+        phase = self._phase()
+        watched = Watch(phase, self._messages if phase in (Phase.HEAD, Phase.BODY) else 0)
+        if watched == self._watched:
+            return
+        self._cancel_deadline()
+        self._watched = watched
+        if phase is Phase.ANSWERING:
+            return
+        if phase is Phase.HEAD:
+            timeout_s = self._settings.header_timeout_s
+        elif phase is Phase.BODY:
+            timeout_s = self._body_time_left_s()
+        elif phase is Phase.IDLE:
+            timeout_s = self._settings.keep_alive_s
+        else:
+            timeout_s = self._settings.write_timeout_s
+            self._undrained_bytes = self.transport.get_write_buffer_size()
+        self._deadline = self.loop.call_later(timeout_s, self._overdue, phase)
+
+    def _overdue(self, phase: Phase) -> None:
+        self._cancel_deadline()
+        if phase is Phase.HEAD:
+            self._refuse(b"408 Request Timeout", "the head of the request did not arrive in time")
+        elif phase is Phase.IDLE:
+            self.transport.close()
+        elif phase is Phase.DRAINING:
+            drained_bytes = self._undrained_bytes - self.transport.get_write_buffer_size()
+            if drained_bytes < MIN_BYTES_PER_S * self._settings.write_timeout_s:
+                self.transport.abort()
+                return
+        elif self.flow.read_paused:
+            self._body_began_s = self.loop.time()  # the delay is ours
+        elif self._body_time_left_s() <= 0:
+            log.debug("a request body did not arrive in time", received_bytes=self._body_bytes)
+            self.transport.close()
+        self._watch()
+
+    def _body_time_left_s(self) -> float:
+        allowed_s = self._settings.body_timeout_s + self._body_bytes / MIN_BYTES_PER_S
+        return self._body_began_s + allowed_s - self.loop.time()
+
+    def _cancel_deadline(self) -> None:
+        self._watched = None
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+
+class _Flow(FlowControl):
+    """Reads nothing more while requests wait, whoever asks."""
+
+    def __init__(self, transport: asyncio.Transport, pipeline: Pipeline) -> None:
+        super().__init__(transport)
+        self._pipeline = pipeline
+
+    def resume_reading(self) -> None:
+        if not self._pipeline:
+            super().resume_reading()
+
+
+def _with_own_head(app: ASGI3Application, cycle: RequestResponseCycle, heads: Heads) -> ASGI3Application:
+    """The application, sending the heads of its answers the way we spell them; bodies go uvicorn's way."""
+
+    async def send(message: ASGISendEvent) -> None:
+        if message["type"] != "http.response.start" or cycle.response_started:
+            await cycle.send(message)
+            return
+        if cycle.flow.write_paused and not cycle.disconnected:
+            await cycle.flow.drain()
+        if cycle.disconnected:
+            return
+        method, headers = cycle.scope["method"], message.get("headers", ())
+        head = heads.render(message["status"], headers, method=method, keep_alive=cycle.keep_alive)
+        cycle.response_started = True
+        cycle.waiting_for_100_continue = False
+        cycle.keep_alive = head.keeps_alive
+        cycle.chunked_encoding = head.is_chunked
+        cycle.expected_content_length = head.content_length
+        cycle.transport.write(head.rendered)
+
+    async def answer(scope: Scope, receive: ASGIReceiveCallable, _: ASGISendCallable) -> None:
+        try:
+            await app(scope, receive, send)
+        except asyncio.CancelledError:
+            # The server stops, and the task ends here. uvicorn would log it as a fault and answer 500.
+            cycle.disconnected = True
+            cycle.transport.close()
+
+    return answer
