@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from gated_store import until
 from headwater.model.principal import Grant
 from headwater.mqtt.packets import SUBACK_FAILURE, Acknowledgement, Connack, Disconnect, PacketType, Publish
-from headwater.registry.entities import AccountToken
+from headwater.registry.entities import AccountToken, ApiKey
 from headwater.registry.keys import hash_secret
 from headwater.services.ingest import IngestLimits
 
@@ -28,6 +29,7 @@ from .house import (
     as_account,
     as_device,
     as_nobody,
+    write_key_of,
 )
 
 Build = Callable[..., Any]
@@ -52,7 +54,7 @@ async def test_3_1_4_2_a_newer_connection_takes_over(house: House) -> None:
 
 
 async def test_another_principal_with_the_same_client_id_is_another_client(house: House) -> None:
-    """H30: nobody ends or hears another's session by knowing its name."""
+    """Nobody ends or hears another's session by knowing its name."""
     ada = await house.connect(as_account(ADA, "same"))
     assert await ada.subscribe("#") == 0
     bob = await house.connect(as_account(BOB, "same"))
@@ -71,7 +73,6 @@ async def test_clients_of_one_account_without_an_id_do_not_take_over(house: Hous
 
 
 async def test_a_take_over_duel_leaves_nothing_behind(house: House) -> None:
-    """H29"""
     clients = []
     for _ in range(30):
         clients.append(await house.connect(as_account(ADA, "twin")))
@@ -138,7 +139,6 @@ async def test_clients_without_credentials_are_let_in_only_if_the_operator_wants
 
 @pytest.mark.parametrize("change", ["disabled", "new password", "deleted"])
 async def test_a_device_that_may_no_longer_sign_in_goes_at_once(house: House, change: str) -> None:
-    """H47"""
     device, other = await house.connect(as_device(SENSOR)), await house.connect(as_device(READER))
     if change == "disabled":
         house.put_device(SENSOR, Grant(PORCH, True, True), is_enabled=False)
@@ -161,7 +161,7 @@ async def test_a_renamed_device_stays(house: House) -> None:
 
 
 async def test_a_grant_that_is_taken_away_bites_at_once_and_one_that_is_given_serves_at_once(house: House) -> None:
-    """H47: subscriptions end and publishes are refused on the connection that is open."""
+    """Subscriptions end and publishes are refused on the connection that is open."""
     writer, reader = await house.connect(as_account(ADA, "writer")), await house.connect(as_device(SENSOR))
     assert await reader.subscribe(FIELD_TOPIC) == 0
     await reader.publish(PUBLISH_TOPIC, b"field1=1")
@@ -180,7 +180,7 @@ async def test_a_grant_that_is_taken_away_bites_at_once_and_one_that_is_given_se
 
 
 async def test_a_message_under_way_when_the_right_ends_is_not_delivered(build: Build) -> None:
-    """H47: rights count at delivery, not when the message came."""
+    """Rights count at delivery, not when the message came."""
     house: House = await build(limits=IngestLimits(flush_interval_s=0.0))
     writer, reader = await house.connect(as_account(ADA, "writer")), await house.connect(as_device(READER))
     assert await reader.subscribe(FIELD_TOPIC) == 0
@@ -192,6 +192,23 @@ async def test_a_message_under_way_when_the_right_ends_is_not_delivered(build: B
     await writer.expect(Acknowledgement(PacketType.PUBACK, 1))
     await reader.ping()
     assert reader.received == []
+
+
+async def test_a_change_reaches_only_those_whom_it_concerns(house: House) -> None:
+    device, key_only = await house.connect(as_device(SENSOR)), await house.connect(as_nobody())
+    await device.publish(PUBLISH_TOPIC, b"field1=1")
+    await key_only.publish(f"{PUBLISH_TOPIC}/{write_key_of(PORCH)}", b"field1=2")
+    sessions = [connection.session for connection in house.broker._connections]
+    channel = house.access.channel(PORCH)
+    assert channel is not None
+    house.put_device(READER)
+    assert all(session._targets for session in sessions), "another device"
+    key = ApiKey(PORCH, "N" * 16, True, "", WHEN)
+    house.access.put_channel(dataclasses.replace(channel, api_keys=(key,)))
+    await key_only.publish(f"{PUBLISH_TOPIC}/{write_key_of(PORCH)}", b"field1=3")
+    await key_only.publish(f"{PUBLISH_TOPIC}/{key.key}", b"field1=4")
+    await device.publish(PUBLISH_TOPIC, b"field1=5")
+    assert await house.stored() == ["1", "2", "4", "5"]
 
 
 async def test_a_deleted_channel_ends_its_subscriptions_and_nobodys_connection(house: House) -> None:
@@ -255,10 +272,15 @@ async def test_more_subscriptions_than_allowed(build: Build) -> None:
 
 
 async def test_limits_reach_the_session(build: Build) -> None:
-    house: House = await build(max_packet_bytes=1_024, max_topic_bytes=64, max_topic_levels=4, max_client_id_bytes=23)
+    house: House = await build(
+        max_packet_bytes=1_024, max_topic_bytes=64, max_topic_levels=4, max_wildcard_levels=2, max_client_id_bytes=23
+    )
     rude = await house.connect()
     rude.send(as_nobody("x" * 24))
     assert await rude.expect_closed() == [Connack(False, 2)]
+    wild = await house.connect(as_account(ADA, "wild"))
+    assert [await wild.subscribe(topic_filter) for topic_filter in ("+/+", "+/+/+")] == [0, SUBACK_FAILURE]
+    await wild.close()
     for packet in (Publish("t", b"x" * 1_024), Publish("t" * 65, b""), Publish("a/b/c/d/e", b"")):
         client = await house.connect(as_account(ADA, "a"))
         client.send(packet)

@@ -7,6 +7,7 @@ import gc
 import os
 import ssl
 import time
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from gated_store import until
+from headwater.broker.connection import FLUSH_BYTES, Connection
 from headwater.certificates import prepare_identity, server_context
 from headwater.errors import StorageError
 from headwater.mqtt.encode import render_packet, render_remaining_length
@@ -88,7 +90,6 @@ async def test_an_unsubscribed_filter_is_silent(house: House) -> None:
 
 
 async def test_one_byte_at_a_time(house: House) -> None:
-    """F10"""
     client = await house.connect()
     for byte in render_packet(as_device(SENSOR)) + render_packet(Publish(PUBLISH_TOPIC, b"field1=5", 1, 7)):
         client.send(bytes((byte,)))
@@ -100,7 +101,7 @@ async def test_one_byte_at_a_time(house: House) -> None:
 
 
 async def test_everything_in_one_write(house: House) -> None:
-    """F10; section 3.1.4: nobody has to wait for CONNACK. More than one receive buffer of it."""
+    """Section 3.1.4: nobody has to wait for CONNACK. More than one receive buffer of it."""
     client = await house.connect()
     messages = [Publish(PUBLISH_TOPIC, b"field1=%d" % number, 1, number) for number in range(1, 12_001)]
     client.send(as_device(SENSOR), *messages, Pingreq(), Disconnect())
@@ -139,7 +140,7 @@ async def test_over_tls(build: Build, tmp_path: Path) -> None:
     assert len(await house.stored()) == 2_000
     plain = await house.connect()
     plain.send(as_device(SENSOR))
-    assert await plain.expect_closed() == [], "plain MQTT to the TLS port [H46]"
+    assert await plain.expect_closed() == [], "plain MQTT to the TLS port"
     await device.ping()
 
 
@@ -151,24 +152,29 @@ async def test_over_tls(build: Build, tmp_path: Path) -> None:
     [as_device(SENSOR, "wrong"), Connect(f"device{SENSOR}"), Connect("other", username="ada", password=b"guess")],
     ids=["wrong password", "a device's client id alone", "unknown token"],
 )
-async def test_3_1_4_2_wrong_credentials(house: House, connect: Connect) -> None:
+async def test_3_1_4_2_wrong_credentials(house: House, connect: Connect, caplog: pytest.LogCaptureFixture) -> None:
     """[MQTT-3.1.4-2] [MQTT-3.2.2-5]: CONNACK with the reason, then the end; nothing behind it is processed."""
+    caplog.set_level("INFO", "headwater")
     client = await house.connect()
     client.send(connect, Publish(f"{PUBLISH_TOPIC}/{write_key_of(PORCH)}", b"field1=1", 1, 1))
     assert await client.expect_closed() == [Connack(False, ConnectReturnCode.NOT_AUTHORIZED)]
+    [refused] = [record.__dict__ for record in caplog.records if record.getMessage() == "client closed"]
+    assert connect.client_id in str(refused)
+    assert "127.0.0.1" in str(refused)
     assert await house.stored() == []
 
 
 async def test_3_1_2_2_unacceptable_level(house: House) -> None:
     """[MQTT-3.1.2-2]"""
-    for level, answer in ((3, b"\x20\x02\x00\x01"), (5, b"\x20\x03\x00\x84\x00"), (0x84, b"\x20\x02\x00\x01")):
+    refused, refused_v5 = b"\x20\x02\x00\x01", b"\x20\x03\x00\x84\x00"
+    for level, answer in ((3, refused), (5, refused_v5), (6, refused), (0x84, refused), (0x85, refused)):
         client = await house.connect()
         client.send(b"\x10\x0d\x00\x04MQTT" + bytes((level,)) + b"\x02\x00\x3c\x00\x01a")
         assert await asyncio.wait_for(client.reader.read(), 5) == answer
 
 
 async def test_3_1_0_1_anything_but_connect_first(house: House) -> None:
-    """[MQTT-3.1.0-1]; H2, H46: closed on the first byte, nothing kept of a hundred megabytes."""
+    """[MQTT-3.1.0-1]; closed on the first byte, nothing kept of a hundred megabytes."""
     await house.check_others_are_served()
     gc.collect()
     before = resident_bytes()
@@ -182,28 +188,27 @@ async def test_3_1_0_1_anything_but_connect_first(house: House) -> None:
 
 
 async def test_connect_time_out(build: Build) -> None:
-    """H1: nothing at all, or a byte now and then; the slot is free again."""
+    """Nothing at all, or a byte now and then; the slot is free again."""
     house: House = await build(connect_timeout_s=0.3)
     silent, slow = await house.connect(), await house.connect()
     started_s = time.monotonic()
 
     async def dribble() -> None:
-        for byte in render_packet(as_device(SENSOR))[:-1]:
-            slow.send(bytes((byte,)))
+        slow.send(b"\x10" + render_remaining_length(60_000))
+        while True:
+            slow.send(b"\0")
             await asyncio.sleep(0.02)
-        pytest.fail("it was never closed")
 
     dribbling = asyncio.create_task(dribble())
     assert await silent.expect_closed() == []
     assert await slow.expect_closed() == []
     dribbling.cancel()
-    assert 0.25 < time.monotonic() - started_s < 3
+    assert time.monotonic() - started_s > 0.25
     await house.check_others_are_served()
     await house.only()
 
 
 async def test_a_huge_connect_is_refused_on_its_header(house: House) -> None:
-    """H3"""
     client = await house.connect()
     client.send(b"\x10\xff\xff\xff\x7f")
     assert await client.expect_closed() == []
@@ -211,7 +216,7 @@ async def test_a_huge_connect_is_refused_on_its_header(house: House) -> None:
 
 
 async def test_3_1_0_2_a_second_connect(house: House) -> None:
-    """[MQTT-3.1.0-2]; H42: also in the same write."""
+    """[MQTT-3.1.0-2]; also in the same write."""
     client = await house.connect()
     client.send(as_device(SENSOR), as_device(SENSOR))
     assert await client.expect_closed() == [Connack(False, 0)]
@@ -227,24 +232,24 @@ async def test_3_1_2_24_silence_beyond_one_and_a_half_keep_alives(house: House) 
     client = await house.connect(as_device(SENSOR, keep_alive_s=1))
     started_s = time.monotonic()
     assert await client.expect_closed() == []
-    assert 1.4 < time.monotonic() - started_s < 2.5
+    assert time.monotonic() - started_s > 1.4
 
 
 async def test_packets_are_activity_and_parts_of_them_are_not(build: Build) -> None:
-    """[MQTT-3.1.2-24]; H4: a PUBLISH that never ends does not keep its connection; a longer or no keep alive is
+    """[MQTT-3.1.2-24]; a PUBLISH that never ends does not keep its connection; a longer or no keep alive is
     capped."""
-    house: House = await build(max_keep_alive_s=0.2)
+    house: House = await build(max_keep_alive_s=1.0)
     lively = await house.connect(as_account(ADA, "lively", keep_alive_s=0))
     stalling = await house.connect(as_device(SENSOR, keep_alive_s=65_535))
     stalling.send(b"\x30" + render_remaining_length(200_000))
     closed = asyncio.create_task(stalling.expect_closed())
     started_s = time.monotonic()
-    while time.monotonic() - started_s < 1:
+    while not closed.done() or time.monotonic() - started_s < 2:
+        assert time.monotonic() - started_s < 20
         if not closed.done():
             stalling.send(b"x")
         await lively.ping()
         await asyncio.sleep(0.02)
-    assert closed.done()
     assert closed.result() == []
 
 
@@ -263,11 +268,11 @@ def subscribe_bytes(*filters: bytes, packet_id: int = 1, qos: int = 0) -> bytes:
 
 
 HOSTILE: dict[str, list[bytes]] = {
-    "H4 larger than allowed": [b"\x30\xff\xff\xff\x7f", b"\x82\xff\xff\xff\x7f", b"\xc0\xff\xff\xff\x7f"],
-    "H5 five bytes of length": [b"\x30\x80\x80\x80\x80\x01", b"\xc0\xff\xff\xff\xff\x00"],
-    "H10 packets of a server": [b"\x20\x02\0\0", b"\x90\x03\0\1\0", b"\xb0\x02\0\1", b"\xd0\x00", b"\x20\x03\0\0\0"],
-    "H11 reserved types": [b"\x00\x00", b"\xf0\x00", b"\xf0\x02\x18\x00"],
-    "H12 wrong flags": [
+    "larger than allowed": [b"\x30\xff\xff\xff\x7f", b"\x82\xff\xff\xff\x7f", b"\xc0\xff\xff\xff\x7f"],
+    "five bytes of length": [b"\x30\x80\x80\x80\x80\x01", b"\xc0\xff\xff\xff\xff\x00"],
+    "packets of a server": [b"\x20\x02\0\0", b"\x90\x03\0\1\0", b"\xb0\x02\0\1", b"\xd0\x00", b"\x20\x03\0\0\0"],
+    "reserved types": [b"\x00\x00", b"\xf0\x00", b"\xf0\x02\x18\x00"],
+    "wrong flags": [
         bytes((packet_type << 4 | flags,)) + body
         for packet_type, right, body in (
             (4, 0, b"\x02\0\1"), (5, 0, b"\x02\0\1"), (6, 2, b"\x02\0\1"), (7, 0, b"\x02\0\1"),
@@ -276,24 +281,24 @@ HOSTILE: dict[str, list[bytes]] = {
         for flags in range(16)
         if flags != right
     ],
-    "H13 impossible QoS": [
+    "impossible QoS": [
         publish_bytes(b"t", 0x36, b"\0\1x"), publish_bytes(b"t", 0x38, b"x"), publish_bytes(b"t", 0x32, b"\0\0x"),
         publish_bytes(b"t", 0x34, b"\0\0x"), publish_bytes(b"t", 0x32), publish_bytes(b"t", 0x34, b"\1"),
     ],
-    "H14 topic length": [publish_bytes(b""), b"\x30\x03\x00\x05t", b"\x30\x00", b"\x30\x01\x00", b"\x32\x02\xff\xff"],
-    "H15 depth": [publish_bytes(b"/" * 65_535), subscribe_bytes(b"/" * 1_000), subscribe_bytes(b"+/" * 500 + b"+")],
-    "H16 topic text": [
+    "topic length": [publish_bytes(b""), b"\x30\x03\x00\x05t", b"\x30\x00", b"\x30\x01\x00", b"\x32\x02\xff\xff"],
+    "depth": [publish_bytes(b"/" * 65_535), subscribe_bytes(b"/" * 1_000), subscribe_bytes(b"+/" * 500 + b"+")],
+    "topic text": [
         publish_bytes(topic)
         for topic in (b"a/+", b"#", b"a\0b", b"\xed\xa0\x80", b"\xc0\xaf", b"\xe2\x82", b"\xff", b"a\nb")
     ],
-    "H18 subscriptions": [
+    "subscriptions": [
         b"\x82\x02\0\1", subscribe_bytes(b"a", packet_id=0), subscribe_bytes(b"a", qos=3), subscribe_bytes(b"a", qos=4),
         *(subscribe_bytes(f) for f in (b"", b"a/#/b", b"a+", b"#a", b"#/#", b"\xff", b"a\0")),
     ],
-    "H24 acknowledgements of nothing": [
+    "acknowledgements of nothing": [
         b"\x50\x02\0\1", b"\x70\x02\0\1", b"\x40\x02\0\0", b"\x62\x02\0\0", b"\x40\x01\0",
     ],
-    "H41 bytes left over": [b"\xe0\x01\0", b"\xc0\x01\0", b"\x40\x03\0\1\0", b"\xa2\x02\0\1"],
+    "bytes left over": [b"\xe0\x01\0", b"\xc0\x01\0", b"\x40\x03\0\1\0", b"\xa2\x02\0\1"],
 }  # fmt: skip
 
 
@@ -310,7 +315,7 @@ async def test_hostile_packets_close_their_own_connection_only(house: House, nam
 
 
 async def test_odd_but_legal_packets_are_served(house: House) -> None:
-    """H6, H16, H18: long forms of lengths, a byte order mark, ten thousand filters, unknown identifiers."""
+    """Long forms of lengths, a byte order mark, ten thousand filters, unknown identifiers."""
     client = await house.connect(as_account(ADA, "c"))
     client.send(b"\xc0\x80\x80\x00")
     await client.expect(Pingresp())
@@ -326,7 +331,7 @@ async def test_odd_but_legal_packets_are_served(house: House) -> None:
 
 @pytest.mark.parametrize("topic", ["$SYS/uptime", "$share/g/t", "$CONTROL/x", "$foo", "$"])
 async def test_4_7_2_dollar_topics_are_acknowledged_and_dropped(house: House, topic: str) -> None:
-    """[MQTT-3.3.5-2]; H17: 3.1.1 has no other way to refuse; retained ones, too."""
+    """[MQTT-3.3.5-2]; 3.1.1 has no other way to refuse; retained ones, too."""
     client = await house.connect(as_account(ADA, "c"))
     assert await client.subscribe("#") == 0
     assert await client.subscribe(topic) == SUBACK_FAILURE
@@ -339,7 +344,7 @@ async def test_4_7_2_dollar_topics_are_acknowledged_and_dropped(house: House, to
 
 
 async def test_random_bytes_disturb_nobody(house: House) -> None:
-    """H50, in small: every packet type with a damaged body, from many connections."""
+    """In small: every packet type with a damaged body, from many connections."""
     await house.check_others_are_served()
     packets: list[Packet] = [
         Publish("t/u", b"payload", 1, 1), Publish("t", b"x"), Unsubscribe(1, ("a", "b")), puback(1), Pingreq(),
@@ -403,7 +408,7 @@ async def test_a_failing_store_closes_without_puback(build: Build) -> None:
 
 
 async def test_3_14_4_disconnect_ends_it(house: House) -> None:
-    """[MQTT-3.14.4-1] [MQTT-3.14.4-2]; H41: the server closes, what follows is not processed."""
+    """[MQTT-3.14.4-1] [MQTT-3.14.4-2]; the server closes, what follows is not processed."""
     client = await house.connect(as_device(SENSOR))
     client.send(Disconnect(), Publish(PUBLISH_TOPIC, b"field1=1", 1, 1), Pingreq())
     assert await client.expect_closed() == []
@@ -413,7 +418,7 @@ async def test_3_14_4_disconnect_ends_it(house: House) -> None:
 
 @pytest.mark.parametrize("end", ["close", "half-close", "reset"])
 async def test_a_client_that_goes_while_its_answer_is_on_the_way(build: Build, end: str) -> None:
-    """H44: what was taken in is stored, and nobody is troubled."""
+    """What was taken in is stored, and nobody is troubled."""
     house: House = await build(limits=IngestLimits(flush_interval_s=0.0))
     await house.check_others_are_served()
     device = await house.connect(as_device(SENSOR))
@@ -482,11 +487,49 @@ async def test_a_client_that_goes_while_it_waits_for_room(build: Build) -> None:
     assert await house.stored() == ["1", "2"]
 
 
+async def test_connect_may_come_late_when_it_is_we_who_do_not_listen(build: Build) -> None:
+    limits = IngestLimits(flush_interval_s=0.0, flush_points=1, max_pending_points=1)
+    house: House = await build(limits=limits, connect_timeout_s=0.5)
+    device, late, silent = await house.connect(as_device(SENSOR)), await house.connect(), await house.connect()
+    house.store.shut()
+    device.send(Publish(PUBLISH_TOPIC, b"field1=1", 1, 1))
+    await until(lambda: house.ingest.is_full)
+    late.send(as_account(ADA, "late"))
+    assert await silent.expect_closed() == []
+    await house.only(device, late)
+    house.store.open()
+    await late.expect(Connack(False, 0))
+
+
+async def test_one_client_that_floods_is_read_from_once_a_turn(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """uvloop would read up to 32 buffers of one socket before it looks at another."""
+    loop, turn, reads = asyncio.get_running_loop(), 0, Counter[int]()
+    receive = Connection._receive
+
+    def next_turn() -> None:
+        nonlocal turn
+        turn += 1
+        ticking[0] = loop.call_soon(next_turn)
+
+    def count(connection: Connection, data: bytes) -> None:
+        reads[turn] += 1
+        receive(connection, data)
+
+    flooding = await house.connect(as_account(ADA, "flooding"))
+    monkeypatch.setattr(Connection, "_receive", count)
+    ticking = [loop.call_soon(next_turn)]
+    flooding.send(render_packet(Publish("t", b"x" * 1_000)) * 1_000)
+    await flooding.ping()
+    ticking[0].cancel()
+    assert reads.total() >= 1_000_000 / house.settings.mqtt.receive_buffer_bytes
+    assert max(reads.values()) == 1
+
+
 # -- slow readers ---------------------------------------------------------------------------------------------------
 
 
 async def test_a_reader_that_stops_loses_qos_0_and_then_its_connection(build: Build) -> None:
-    """H25: bounded buffer, dropped and counted, then closed; the publisher is not slowed."""
+    """Bounded buffer, dropped and counted, then closed; the publisher is not slowed."""
     house: House = await build(max_write_buffer_bytes=65_536, write_timeout_s=0.5)
     slow = await house.connect(as_account(ADA, "slow"), receive_buffer_bytes=4_096)
     assert await slow.subscribe("flood") == 0
@@ -506,6 +549,33 @@ async def test_a_reader_that_stops_loses_qos_0_and_then_its_connection(build: Bu
     await house.only(quick)
     await quick.ping()
     await house.check_others_are_served()
+
+
+async def test_very_many_messages_at_once_are_bounded_too(build: Build, caplog: pytest.LogCaptureFixture) -> None:
+    """A whole committed batch is delivered in one turn of the loop, before anything could be written."""
+    house: House = await build(max_write_buffer_bytes=65_536)
+    slow = await house.connect(as_account(ADA, "slow"), receive_buffer_bytes=4_096)
+    assert await slow.subscribe("flood") == 0
+    slow.writer.transport.pause_reading()
+    [connection] = [c for c in house.broker._connections if c.session.client_id == "slow"]
+    target = connection.resolve_publish("flood")
+    for _ in range(20_000):
+        target(b"x" * 1_000, 0, 0)
+    assert connection.session.dropped_messages
+    assert connection._transport is not None
+    assert connection._transport.get_write_buffer_size() < 65_536 + 2 * FLUSH_BYTES
+    [line] = [record.getMessage() for record in caplog.records if "dropped" in record.getMessage()]
+    assert "slow client" in line
+    connection.abort("the test is over")
+
+
+async def test_a_full_queue_is_logged_once(build: Build, caplog: pytest.LogCaptureFixture) -> None:
+    house: House = await build(max_in_flight=1, max_queued_messages=1)
+    lazy = await house.connect(as_account(ADA, "lazy"))
+    assert await lazy.subscribe("t", 1) == 1
+    for _ in range(10):
+        await lazy.publish("t", b"x")
+    assert [record.getMessage() for record in caplog.records].count("messages for a slow client are dropped") == 1
 
 
 async def test_a_reader_that_catches_up_is_served_again(build: Build) -> None:
@@ -537,7 +607,6 @@ async def test_a_reader_that_catches_up_is_served_again(build: Build) -> None:
 
 
 async def test_a_reader_that_does_not_acknowledge_gets_a_window_and_its_pings(build: Build) -> None:
-    """H26"""
     house: House = await build(max_in_flight=3, max_queued_messages=2)
     lazy = await house.connect(as_account(ADA, "lazy"))
     busy = await house.connect(as_account(ADA, "busy"))

@@ -171,7 +171,7 @@ def test_devices_and_keys_have_no_tree_of_their_own(office: Office, principal: P
 
 @pytest.mark.parametrize("topic", ["$SYS/uptime", "$share/g/t", "$CONTROL/x", "$foo", "$"])
 def test_4_7_2_dollar_topics_are_the_servers(office: Office, topic: str) -> None:
-    """[MQTT-4.7.2-1]; H17: nobody publishes to them or subscribes to them."""
+    """[MQTT-4.7.2-1]; nobody publishes to them or subscribes to them."""
     ada = Subscriber()
     assert not office.router.subscribe(ADA, topic, ada, 0)
     assert not office.router.subscribe(ADA, f"{topic}/#", ada, 0)

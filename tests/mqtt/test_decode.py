@@ -83,7 +83,7 @@ RIGHT_FLAGS = dict.fromkeys(PacketType, 0) | {
 
 @pytest.mark.parametrize("packet_type", [t for t in PacketType if t is not PacketType.PUBLISH])
 def test_2_2_2_1_and_2_2_2_2_reserved_flags_must_be_right(packet_type: PacketType) -> None:
-    """[MQTT-2.2.2-1] [MQTT-2.2.2-2] H12: all sixteen nibbles of every type."""
+    """[MQTT-2.2.2-1] [MQTT-2.2.2-2]: all sixteen nibbles of every type."""
     bodies = {PacketType.SUBSCRIBE: b"\0\1\0\1a\0", PacketType.UNSUBSCRIBE: b"\0\1\0\1a", PacketType.CONNACK: b"\0\0"}
     bodies |= {PacketType.SUBACK: b"\0\1\0", PacketType.CONNECT: b"\0\4MQTT\4\2\0\0\0\0"}
     bodies |= dict.fromkeys((PacketType.PINGREQ, PacketType.PINGRESP, PacketType.DISCONNECT), b"")
@@ -97,7 +97,7 @@ def test_2_2_2_1_and_2_2_2_2_reserved_flags_must_be_right(packet_type: PacketTyp
 
 
 def test_type_0_and_auth_do_not_exist_in_3_1_1() -> None:
-    """Table 2.1; H11."""
+    """Table 2.1."""
     with pytest.raises(MalformedPacket, match="reserved"):
         parse_packet(0x00, b"")
     with pytest.raises(MqttProtocolError, match="AUTH"):
@@ -147,7 +147,7 @@ def test_3_1_1_and_its_predecessor_are_spoken(name: bytes, level: int) -> None:
     ],
 )
 def test_3_1_2_impossible_connect_flags(clause: str, flags: int) -> None:
-    """[MQTT-3.1.2-3] and the clauses named; H35."""
+    """[MQTT-3.1.2-3] and the clauses named."""
     with pytest.raises(MalformedPacket):
         parse_packet(0x10, connect_body(flags=flags, payload=b"\0\1a\0\1b\0\1c\0\1d"))
 
@@ -161,7 +161,6 @@ def test_3_1_3_1_payload_follows_the_flags(payload: bytes) -> None:
 
 @pytest.mark.parametrize("topic", [b"", b"a/+", b"#", b"a\0"])
 def test_a_will_topic_is_a_topic_name(topic: bytes) -> None:
-    """H35."""
     payload = b"\0\1a" + len(topic).to_bytes(2, "big") + topic + b"\0\0"
     with pytest.raises(MalformedPacket):
         parse_packet(0x10, connect_body(flags=0x06, payload=payload))
@@ -191,7 +190,7 @@ def test_a_password_does_not_show_in_a_representation() -> None:
     ],
 )
 def test_a_publish_that_the_specification_forbids(clause: str, first_byte: int, body: bytes) -> None:
-    """H13, H14: the clause stands beside each input."""
+    """The clause stands beside each input."""
     with pytest.raises(MalformedPacket):
         parse_packet(first_byte, body)
 
@@ -218,6 +217,6 @@ def test_a_publish_that_the_specification_forbids(clause: str, first_byte: int, 
     ],
 )
 def test_other_packets_that_the_specification_forbids(clause: str, first_byte: int, body: bytes) -> None:
-    """H18: the clause stands beside each input."""
+    """The clause stands beside each input."""
     with pytest.raises(MalformedPacket):
         parse_packet(first_byte, body)

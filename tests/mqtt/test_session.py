@@ -37,6 +37,7 @@ from headwater.mqtt.session import (
     MAX_CACHED_TARGETS,
     MAX_CONNECT_BYTES,
     MAX_CONTROL_BYTES,
+    MAX_SUBSCRIBE_BYTES,
     MAX_UNRELEASED,
     Pending,
     PublishTarget,
@@ -173,7 +174,7 @@ def test_packets_right_behind_connect_are_served() -> None:
 
 
 def test_3_1_0_1_the_first_packet_is_connect() -> None:
-    """[MQTT-3.1.0-1]; H2, H46: judged by its first byte, without waiting for more."""
+    """[MQTT-3.1.0-1]; judged by its first byte, without waiting for more."""
     for first_byte in set(range(256)) - {0x10}:
         peer = Peer(is_connected=False)
         peer.refuses(bytes((first_byte,)))
@@ -181,7 +182,7 @@ def test_3_1_0_1_the_first_packet_is_connect() -> None:
 
 
 def test_3_1_0_2_a_second_connect_closes() -> None:
-    """[MQTT-3.1.0-2]; H42"""
+    """[MQTT-3.1.0-2]"""
     peer = Peer()
     assert "second CONNECT" in str(peer.refuses(Connect("other")))
     assert peer.handler.calls == []
@@ -253,7 +254,7 @@ def test_3_2_2_5_a_refused_connect_is_answered_and_ends_the_session(code: Connec
 
 
 def test_a_connect_is_judged_by_its_header_before_its_body() -> None:
-    """H3: nothing of an announced 256 MB is waited for."""
+    """Nothing of an announced 256 MB is waited for."""
     peer = Peer(is_connected=False)
     assert isinstance(peer.refuses(b"\x10\xff\xff\xff\x7f"), PacketTooLarge)
     peer = Peer(is_connected=False)
@@ -265,14 +266,14 @@ def test_a_connect_is_judged_by_its_header_before_its_body() -> None:
 
 
 def test_2_2_3_a_remaining_length_of_five_bytes_is_refused() -> None:
-    """Section 2.2.3; H5"""
+    """Section 2.2.3"""
     Peer().refuses(b"\x30\xff\xff\xff\xff")
     Peer().refuses(b"\x30\x80\x80\x80\x80\x01")
     Peer(is_connected=False).refuses(b"\x10\xff\xff\xff\xff")
 
 
 def test_2_2_3_a_remaining_length_longer_than_it_need_be_is_accepted() -> None:
-    """H6: 3.1.1 does not forbid it."""
+    """3.1.1 does not forbid it."""
     peer = Peer()
     assert peer.send(b"\xc0\x80\x00", b"\xc0\x80\x80\x80\x00") == [Pingresp(), Pingresp()]
     peer.send(b"\x30\x84\x00\x00\x01tx")
@@ -288,7 +289,7 @@ def test_remaining_length_comes_back_from_any_prefix(length: int, behind: bytes)
 
 
 def test_a_packet_beyond_the_limit_is_refused_on_its_header() -> None:
-    """H4: announced, so judged; the body is not waited for."""
+    """Announced, so judged; the body is not waited for."""
     peer = Peer(SessionLimits(max_packet_bytes=1_000))
     assert peer.receive(b"\x30" + render_remaining_length(1_000)) is False
     for first_byte in (0x30, 0x32, 0x82, 0xA2, 0xC0):
@@ -303,18 +304,18 @@ def test_a_control_packet_of_kilobytes_is_refused_on_its_header(first_byte: int)
 
 
 def test_a_large_packet_byte_by_byte_costs_no_more_than_its_bytes() -> None:
-    """H1: an unfinished packet is not looked at again until it is whole."""
+    """An unfinished packet is not looked at again until it is whole."""
     peer = Peer()
     wire = render_packet(Publish("t", b"x" * 500_000, 1, 1))
     started_s = time.perf_counter()
     for position in range(len(wire)):
         peer.session.receive(wire[position : position + 1], NOW_NS)
-    assert time.perf_counter() - started_s < 2
+    assert time.perf_counter() - started_s < 20, "linear in the bytes"
     assert peer.answers() == [puback(1)]
 
 
 def test_a_partial_packet_is_no_activity() -> None:
-    """[MQTT-3.1.2-24]; H4: only whole packets count as received."""
+    """[MQTT-3.1.2-24]; only whole packets count as received."""
     peer = Peer()
     wire = render_packet(Publish("t", b"x" * 300))
     for byte in wire[:-1]:
@@ -342,7 +343,7 @@ WORKING_PACKETS = st.one_of(
 )
 @example([Publish("t", b"x" * 300, 1, 1), Pingreq()], b"", [1])
 def test_any_split_of_the_stream_means_the_same(sent: list[Packet], ending: bytes, sizes: list[int]) -> None:
-    """H1, F10: one byte at a time, many packets in one read, anything between; also up to a protocol error."""
+    """One byte at a time, many packets in one read, anything between; also up to a protocol error."""
     stream = b"".join(map(render_packet, [Connect("a"), *sent])) + ending
     whole = run([stream])
     assert run([stream[i : i + 1] for i in range(len(stream))]) == whole
@@ -366,7 +367,7 @@ def run(chunks: list[bytes]) -> tuple[object, ...]:
         if peer.session.is_finished:
             break
     session = peer.session
-    return peer.handler.calls, output, error, session.is_finished, session.is_connected, session.received_messages
+    return peer.handler.calls, output, error, session.is_finished, session.is_connected
 
 
 # -- PUBLISH --------------------------------------------------------------------------------------------------------
@@ -411,13 +412,12 @@ def test_the_fast_loop_does_not_read_into_the_next_packet() -> None:
 
 @pytest.mark.parametrize("topic", ["a/+", "#", "", "a\0b", "a\nb"])
 def test_3_3_2_2_a_publish_topic_holds_no_wildcard(topic: str) -> None:
-    """[MQTT-3.3.2-2] [MQTT-4.7.3-1] [MQTT-4.7.3-2]; H16"""
+    """[MQTT-3.3.2-2] [MQTT-4.7.3-1] [MQTT-4.7.3-2]"""
     raw = topic.encode()
     Peer().refuses(render_publish(raw, b"x", 0, 0))
 
 
 def test_topics_beyond_the_limits_are_refused() -> None:
-    """H15"""
     limits = SessionLimits(max_topic_bytes=20, max_topic_levels=3)
     for topic in ("a" * 21, "a/b/c/d", "////", "é" * 11):
         Peer(limits).refuses(Publish(topic, b"x"))
@@ -449,12 +449,6 @@ def test_targets_are_remembered_until_rights_change() -> None:
     assert resolved == ["t", "t"]
     peer.send(*[Publish(str(number), b"x") for number in range(3 * MAX_CACHED_TARGETS)])
     assert len(peer.session._targets) <= MAX_CACHED_TARGETS, "a client that invents topics must not grow us"
-
-
-def test_messages_are_counted() -> None:
-    peer = Peer()
-    peer.send(Publish("t", b"x"), Publish("t", b"x", 1, 1), Publish("t", b"x", 2, 2), Pingreq())
-    assert peer.session.received_messages == 3
 
 
 # -- acknowledgements -----------------------------------------------------------------------------------------------
@@ -595,7 +589,7 @@ def test_4_3_3_2_qos_2_is_delivered_once() -> None:
 
 
 def test_4_3_3_2_pubrel_for_an_unknown_identifier_is_completed() -> None:
-    """[MQTT-4.3.3-2]: the peer must be able to finish; H24."""
+    """[MQTT-4.3.3-2]: the peer must be able to finish."""
     assert Peer().send(pubrel(77), pubrel(77)) == [pubcomp(77), pubcomp(77)]
 
 
@@ -610,7 +604,6 @@ def test_4_3_3_2_pubrec_waits_for_the_promise_and_so_does_what_follows() -> None
 
 
 def test_unreleased_qos_2_messages_are_bounded() -> None:
-    """H23"""
     peer = Peer()
     peer.send(*(Publish("t", b"x", 2, number) for number in range(1, MAX_UNRELEASED + 1)))
     assert peer.send(*[Publish("t", b"x", 2, 1, dup=True)] * 5) == [pubrec(1)] * 5, "the same again is nothing new"
@@ -620,7 +613,7 @@ def test_unreleased_qos_2_messages_are_bounded() -> None:
 
 @pytest.mark.parametrize("answer", [pubrec, pubcomp])
 def test_an_acknowledgement_for_what_was_never_sent_is_refused(answer: Callable[[int], Packet]) -> None:
-    """H24: QoS 2 is never sent, so nothing can be received or completed."""
+    """QoS 2 is never sent, so nothing can be received or completed."""
     Peer().refuses(answer(1))
 
 
@@ -629,7 +622,6 @@ def test_an_acknowledgement_for_what_was_never_sent_is_refused(answer: Callable[
 
 @pytest.mark.parametrize("packet", [Connack(False, 0), Suback(1, (0,)), Unsuback(1), Pingresp()])
 def test_packets_that_a_client_never_sends(packet: Packet) -> None:
-    """H10"""
     assert "never sends" in str(Peer().refuses(packet))
 
 
@@ -639,7 +631,7 @@ def test_3_12_4_1_pingreq_is_answered() -> None:
 
 
 def test_3_14_4_nothing_after_disconnect_is_processed() -> None:
-    """[MQTT-3.14.4-1]; H41"""
+    """[MQTT-3.14.4-1]"""
     peer = Peer()
     assert peer.send(Publish("t", b"x", 1, 1), Disconnect(), Publish("t", b"y", 1, 2), b"\xff\xff") == [puback(1)]
     assert peer.session.is_finished
@@ -656,14 +648,14 @@ def test_3_8_4_subscribe_is_answered_filter_by_filter() -> None:
 
 @pytest.mark.parametrize("topic_filter", ["", "a/#/b", "a+", "#a", "#/#", "a\0"])
 def test_4_7_1_a_bad_filter_closes(topic_filter: str) -> None:
-    """[MQTT-4.7.1-2] [MQTT-4.7.1-3] [MQTT-4.7.3-1]; H18"""
+    """[MQTT-4.7.1-2] [MQTT-4.7.1-3] [MQTT-4.7.3-1]"""
     raw = topic_filter.encode()
     body = b"\0\1" + len(raw).to_bytes(2, "big") + raw + b"\0"
     Peer().refuses(b"\x82" + bytes((len(body),)) + body)
 
 
 def test_subscribe_beyond_the_limits() -> None:
-    """H15, H18: too many filters and too long ones fail one by one; too deep ones close."""
+    """Too many filters and too long ones fail one by one; too deep ones close."""
     peer = Peer(SessionLimits(max_subscribe_filters=2, max_topic_bytes=10, max_topic_levels=3))
     wanted = tuple(Subscription(topic_filter, 0) for topic_filter in ("a", "b" * 11, "c", "d"))
     assert peer.send(Subscribe(1, wanted)) == [Suback(1, (0, SUBACK_FAILURE, SUBACK_FAILURE, SUBACK_FAILURE))]
@@ -671,11 +663,39 @@ def test_subscribe_beyond_the_limits() -> None:
 
 
 def test_ten_thousand_filters_in_one_subscribe() -> None:
-    """H18"""
     peer = Peer()
     answers = peer.send(Subscribe(1, tuple(Subscription("+/a", 0) for _ in range(10_000))))
     assert len(peer.handler.calls) == GENEROUS.max_subscribe_filters
     assert answers == [Suback(1, (0,) * 50 + (SUBACK_FAILURE,) * 9_950)]
+
+
+def test_what_is_beyond_the_limit_of_filters_is_only_counted() -> None:
+    peer = Peer(SessionLimits(max_subscribe_filters=1))
+    assert peer.send(b"\x82\x0c\0\1\0\1a\0\0\3\xff\0\xff\7") == [Suback(1, (0, SUBACK_FAILURE))]
+    for rest in (b"\0", b"\0\1", b"\0\1a", b"\0\0", b"\0\1b\0\0"):
+        body = b"\0\2\0\1a\0" + rest
+        error = Peer(SessionLimits(max_subscribe_filters=1)).refuses(b"\x82" + bytes((len(body),)) + body)
+        assert isinstance(error, MalformedPacket)
+
+
+@pytest.mark.parametrize("first_byte", [0x82, 0xA2])
+def test_a_subscribe_has_a_size_limit_of_its_own(first_byte: int) -> None:
+    peer = Peer()
+    assert peer.receive(bytes((first_byte,)) + render_remaining_length(MAX_SUBSCRIBE_BYTES)) is False
+    error = Peer().refuses(bytes((first_byte,)) + render_remaining_length(MAX_SUBSCRIBE_BYTES + 1))
+    assert isinstance(error, PacketTooLarge)
+
+
+def test_an_unsubscribe_of_more_filters_than_anybody_needs_is_refused() -> None:
+    assert Peer().send(Unsubscribe(1, ("a",) * 1_000)) == [Unsuback(1)]
+    Peer().refuses(Unsubscribe(1, ("a",) * 1_001))
+
+
+def test_a_filter_of_very_many_wildcards_is_refused() -> None:
+    """Each `+` doubles the paths a search may have to follow."""
+    peer = Peer(SessionLimits(max_wildcard_levels=2))
+    wanted = tuple(Subscription(topic_filter, 0) for topic_filter in ("+/+/a/#", "+/+/+", "+"))
+    assert peer.send(Subscribe(1, wanted)) == [Suback(1, (0, SUBACK_FAILURE, 0))]
 
 
 def test_3_10_4_unsubscribe_is_always_answered() -> None:
@@ -695,7 +715,7 @@ def test_qos_0_goes_out_as_it_was_rendered() -> None:
 
 
 def test_qos_1_is_sent_up_to_the_window() -> None:
-    """[MQTT-2.3.1-2] [MQTT-2.3.1-4]; H26: unused identifiers, and no more in flight than allowed."""
+    """[MQTT-2.3.1-2] [MQTT-2.3.1-4]; unused identifiers, and no more in flight than allowed."""
     peer = Peer(SessionLimits(max_in_flight=2))
     for number in range(5):
         peer.session.deliver_qos1(b"t", b"%d" % number)
@@ -729,7 +749,7 @@ def test_without_a_queue_only_the_window_counts() -> None:
 
 
 def test_the_queue_is_bounded_in_bytes_too() -> None:
-    """H26: large messages for a client that never acknowledges; the newest always stays."""
+    """Large messages for a client that never acknowledges; the newest always stays."""
     peer = Peer(SessionLimits(max_in_flight=1, max_queued_messages=100, max_queued_bytes=1_000))
     for number in range(20):
         peer.session.deliver_qos1(b"t", bytes((number,)) * 399)

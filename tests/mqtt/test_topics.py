@@ -50,7 +50,7 @@ def test_arbitrary_bytes_are_text_or_malformed(raw: bytes) -> None:
     ],
 )
 def test_1_5_3_ill_formed_text_is_refused(raw: bytes) -> None:
-    """[MQTT-1.5.3-1] [MQTT-1.5.3-2]; H16. Control and non-characters MAY be refused, and are."""
+    """[MQTT-1.5.3-1] [MQTT-1.5.3-2]. Control and non-characters MAY be refused, and are."""
     with pytest.raises(MalformedPacket):
         parse_text(raw)
 
@@ -84,7 +84,6 @@ def test_4_7_1_1_names_hold_no_wildcard_and_something(topic: str) -> None:
 
 @pytest.mark.parametrize("check", [check_topic_name, check_topic_filter])
 def test_depth_is_limited_by_levels(check: object) -> None:
-    """H15"""
     assert callable(check)
     check("/".join("a" * 4), max_levels=4)
     check("///", max_levels=4)
@@ -93,7 +92,7 @@ def test_depth_is_limited_by_levels(check: object) -> None:
     started_s = time.perf_counter()
     with pytest.raises(MalformedPacket):
         check("/" * 65_535, max_levels=32)
-    assert time.perf_counter() - started_s < 0.05
+    assert time.perf_counter() - started_s < 0.5
 
 
 # -- filters --------------------------------------------------------------------------------------------------------
@@ -116,14 +115,14 @@ def test_4_7_1_filters_of_the_specification(topic_filter: str) -> None:
     ["a/#/b", "a#", "#a", "#/", "#/#", "a/#/#", "#/a/#", "a/b#", "##", "+#", "#+", "a/#+"],
 )
 def test_4_7_1_2_the_multi_level_wildcard_is_the_whole_last_level(topic_filter: str) -> None:
-    """[MQTT-4.7.1-2]; H18"""
+    """[MQTT-4.7.1-2]"""
     with pytest.raises(MalformedPacket):
         check_topic_filter(topic_filter, max_levels=32)
 
 
 @pytest.mark.parametrize("topic_filter", ["a+", "+a", "a/b+/c", "++", "a/+b"])
 def test_4_7_1_3_the_single_level_wildcard_is_a_whole_level(topic_filter: str) -> None:
-    """[MQTT-4.7.1-3]; H18"""
+    """[MQTT-4.7.1-3]"""
     with pytest.raises(MalformedPacket):
         check_topic_filter(topic_filter, max_levels=32)
 

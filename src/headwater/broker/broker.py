@@ -17,7 +17,7 @@ from headwater.services.dialect import TopicSpace
 from headwater.settings import MqttSettings
 
 SWEEP_INTERVAL_S = 0.5
-"""Deadlines are kept to within this: the specification's checks allow a second."""
+"""Deadlines are kept to within this."""
 KEEP_ALIVE_GRACE = 1.5
 """[MQTT-3.1.2-24]"""
 LISTEN_BACKLOG = 1_024
@@ -38,6 +38,7 @@ class Broker:
             max_packet_bytes=settings.max_packet_bytes,
             max_topic_bytes=settings.max_topic_bytes,
             max_topic_levels=settings.max_topic_levels,
+            max_wildcard_levels=settings.max_wildcard_levels,
             max_client_id_bytes=settings.max_client_id_bytes,
             max_subscribe_filters=settings.max_filters_per_subscribe,
             max_in_flight=settings.max_in_flight,
@@ -151,7 +152,7 @@ class Broker:
     def _flush_all(self) -> None:
         due, self._to_flush = self._to_flush, []
         for connection in due:
-            connection.flush()
+            connection.flush_due()
 
     async def _sweep(self) -> None:
         while True:
@@ -168,13 +169,13 @@ class Broker:
         if connection.closed_at_s is not None:
             unread_s = now_s - connection.closed_at_s
             return "does not read its last bytes" if unread_s > self.settings.write_timeout_s else None
+        if connection.waits_for_room:  # we are not listening, so its silence means nothing
+            return None
         if not session.is_connected:
             return "no CONNECT in time" if idle_s > self.settings.connect_timeout_s else None
         if connection.write_paused_at_s is not None:
             stuck_s = now_s - connection.write_paused_at_s
             return "does not read what it is sent" if stuck_s > self.settings.write_timeout_s else None
-        if connection.waits_for_room:  # we are not listening, so its silence means nothing
-            return None
         longest_s = self.settings.max_keep_alive_s
         keep_alive_s = min(session.keep_alive_s or longest_s, longest_s)
         return "keep alive ran out" if idle_s > keep_alive_s * KEEP_ALIVE_GRACE else None
@@ -182,15 +183,20 @@ class Broker:
     # -- rights -------------------------------------------------------------------------------------------
 
     def _access_changed(self, change: AccessChange) -> None:
-        """Whoever lost the right to be here goes at once; everybody else's rights are worked out anew."""
+        """Whoever lost the right to be here goes at once. Rights are worked out anew of those who are named, and, as
+        a bucket has changed, of everybody who may be using it: only dialects know which topics mean which bucket."""
         for connection in tuple(self._connections):
             principal = connection.principal
             if principal.device_id is not None:
                 is_named = principal.device_id in change.device_ids
             else:
                 is_named = principal.account_id in change.account_ids
+            if not is_named:
+                if change.bucket_ids:
+                    connection.apply_rights(principal)
+                continue
             renewed = self.access.renewed(principal)
-            if renewed is None or (is_named and change.ends_sessions):
+            if renewed is None or change.ends_sessions:
                 connection.abort("its credentials were withdrawn")
             else:
                 connection.apply_rights(renewed)

@@ -20,6 +20,12 @@ from headwater.mqtt.session import PublishTarget, ServerSession
 if TYPE_CHECKING:
     from headwater.broker.broker import Broker
 
+FLUSH_BYTES = 65_536
+"""A session's output is handed to the transport at the latest when it is this long: until then the transport cannot
+say that its client does not read, and nothing is dropped."""
+DROPPING_ENDS_S = 60.0
+"""Messages for a client that are dropped again after so long are logged again."""
+
 log = Log(__name__)
 
 
@@ -45,6 +51,11 @@ class Connection(asyncio.BufferedProtocol):
         """Not read from, because too much waits for the store."""
         self._held = b""
         """Read, but not taken in yet, for the same reason."""
+        self._is_others_turn = False
+        self._is_flush_due = False
+        self._delivered_bytes = 0
+        """Handed to the session since the last flush."""
+        self._dropped_at_s: float | None = None
 
     # -- asyncio ------------------------------------------------------------------------------------------
 
@@ -72,6 +83,8 @@ class Connection(asyncio.BufferedProtocol):
             self._wait_for_room()
         else:
             self._receive(data)
+        if nbytes == len(broker.receive_buffer) and not self.session.is_finished:
+            self._let_others_read()
 
     def _receive(self, data: bytes) -> None:
         broker, session, transport = self._broker, self.session, self._transport
@@ -107,6 +120,18 @@ class Connection(asyncio.BufferedProtocol):
 
     def resume_writing(self) -> None:
         self.write_paused_at_s = None
+        self._listen_again()
+
+    def _let_others_read(self) -> None:
+        """There is more to read: take it in the next turn of the loop. uvloop would read up to 32 buffers in this one
+        while every other socket waits."""
+        if self._transport is not None and not self._is_others_turn:
+            self._is_others_turn = True
+            self._transport.pause_reading()
+            self._broker.loop.call_soon(self._others_had_their_turn)
+
+    def _others_had_their_turn(self) -> None:
+        self._is_others_turn = False
         self._resume_reading()
 
     def _wait_for_room(self) -> None:
@@ -122,15 +147,18 @@ class Connection(asyncio.BufferedProtocol):
         held, self._held = self._held, b""
         if held:
             self._receive(held)
+        self._listen_again()
+
+    def _listen_again(self) -> None:
+        self.active_at_s = self._broker.loop.time()  # nobody was listening: the silence was not the client's
         self._resume_reading()
 
     def _resume_reading(self) -> None:
         transport = self._transport
-        if transport is None or transport.is_closing() or self.waits_for_room or self.write_paused_at_s is not None:
+        if transport is None or transport.is_closing():
             return
-        if self.session.is_connected:  # nobody was listening: the silence was not the client's
-            self.active_at_s = self._broker.loop.time()
-        transport.resume_reading()
+        if not (self.waits_for_room or self._is_others_turn or self.write_paused_at_s is not None):
+            transport.resume_reading()
 
     # -- what the session asks (mqtt.session.SessionHandler) ---------------------------------------------
 
@@ -163,7 +191,9 @@ class Connection(asyncio.BufferedProtocol):
             self._broker.router.unsubscribe(self.principal, topic_filter, self)
 
     def output_ready(self) -> None:
-        self._broker.flush_soon(self)
+        if not self._is_flush_due:
+            self._is_flush_due = True
+            self._broker.flush_soon(self)
 
     def storing_failed(self, error: Exception) -> None:
         self.close(f"a message could not be stored: {error}")
@@ -173,16 +203,41 @@ class Connection(asyncio.BufferedProtocol):
     def deliver(self, topic: bytes, payload: bytes, qos: int, rendered_qos0: bytes) -> None:
         """Send a message (broker.router.Subscriber). QoS 0 is dropped while the client does not read."""
         if qos:
-            self.session.deliver_qos1(topic, payload)
+            limit = self.session.deliver_qos1(topic, payload)
+            if limit is not None:
+                self._note_drop(limit)
         elif self.write_paused_at_s is not None:
             self.session.dropped_messages += 1
+            self._note_drop("max_write_buffer_bytes")
             return
         else:
             self.session.deliver_qos0(rendered_qos0)
-        self._broker.flush_soon(self)
+        self._delivered_bytes += len(rendered_qos0)
+        if self._delivered_bytes > FLUSH_BYTES:
+            self.flush()
+        else:
+            self.output_ready()
+
+    def _note_drop(self, limit: str) -> None:
+        now_s = self._broker.loop.time()
+        if self._dropped_at_s is None or now_s - self._dropped_at_s > DROPPING_ENDS_S:
+            log.warning(
+                "messages for a slow client are dropped",
+                client_id=self.session.client_id,
+                address=self.address,
+                limit=limit,
+                dropped=self.session.dropped_messages,
+            )
+        self._dropped_at_s = now_s
+
+    def flush_due(self) -> None:
+        """The flush that `output_ready` asked for."""
+        self._is_flush_due = False
+        self.flush()
 
     def flush(self) -> None:
         """Write what the session has to say."""
+        self._delivered_bytes = 0
         if self._transport is not None and not self._transport.is_closing():
             output = self.session.take_output()
             if output:

@@ -32,6 +32,8 @@ from headwater.mqtt.topics import check_topic_name, parse_text
 _PROTOCOL_NAMES = {b"MQTT": (4, 5), b"MQIsdp": (3,)}
 _MAX_LEVELS = 65_535
 """Here only the grammar counts; the session applies the configured depth."""
+_MAX_UNSUBSCRIBE_FILTERS = 1_000
+"""UNSUBACK cannot refuse one filter of many, so a packet with more is refused whole; two packets will do."""
 
 
 class _Reader:
@@ -72,6 +74,18 @@ class _Reader:
     def take_rest(self) -> bytes:
         return self.take(len(self.body) - self.position)
 
+    def skip_subscriptions(self) -> int:
+        """Pass over (filter, QoS) pairs up to the end by their lengths alone; how many there were."""
+        body, position, end = self.body, self.position, len(self.body)
+        count = 0
+        while position + 2 < end:
+            position += 3 + (body[position] << 8 | body[position + 1])
+            count += 1
+        if position != end:
+            raise MalformedPacket("a packet ends in the middle of a field")
+        self.position = end
+        return count
+
     @property
     def has_more(self) -> bool:
         return self.position < len(self.body)
@@ -81,8 +95,9 @@ class _Reader:
             raise MalformedPacket("a packet has bytes left over")
 
 
-def parse_packet(first_byte: int, body: bytes) -> Packet:
-    """One whole packet: its first byte and what follows the Remaining Length."""
+def parse_packet(first_byte: int, body: bytes, *, max_filters: int | None = None) -> Packet:
+    """One whole packet: its first byte and what follows the Remaining Length. Of a SUBSCRIBE, `max_filters` are read
+    and the rest is only counted: tens of thousands fit into one packet."""
     try:
         packet_type = PacketType(first_byte >> 4)
     except ValueError:
@@ -91,11 +106,15 @@ def parse_packet(first_byte: int, body: bytes) -> Packet:
         return parse_publish(first_byte, body)
     if first_byte & 0x0F != _RESERVED_FLAGS.get(packet_type, 0):  # [MQTT-2.2.2-1] [MQTT-2.2.2-2]
         raise MalformedPacket(f"{packet_type.name} has wrong reserved flags")
-    parse = _PARSERS.get(packet_type)
-    if parse is None:
-        raise MqttProtocolError("AUTH does not exist in MQTT 3.1.1")
     reader = _Reader(body)
-    packet = parse(reader, packet_type)
+    packet: Packet
+    if packet_type is PacketType.SUBSCRIBE:
+        packet = _parse_subscribe(reader, max_filters)
+    else:
+        parse = _PARSERS.get(packet_type)
+        if parse is None:
+            raise MqttProtocolError("AUTH does not exist in MQTT 3.1.1")
+        packet = parse(reader, packet_type)
     reader.check_end()
     return packet
 
@@ -155,10 +174,10 @@ def _parse_acknowledgement(reader: _Reader, packet_type: PacketType) -> Acknowle
     return Acknowledgement(packet_type, reader.take_packet_id())
 
 
-def _parse_subscribe(reader: _Reader, _: PacketType) -> Subscribe:
+def _parse_subscribe(reader: _Reader, max_filters: int | None) -> Subscribe:
     packet_id = reader.take_packet_id()
     subscriptions: list[Subscription] = []
-    while reader.has_more:
+    while reader.has_more and len(subscriptions) != max_filters:
         topic_filter = reader.take_text()
         qos = reader.take_byte()
         if qos > 2:  # [MQTT-3.8.3-4]
@@ -166,7 +185,7 @@ def _parse_subscribe(reader: _Reader, _: PacketType) -> Subscribe:
         subscriptions.append(Subscription(topic_filter, qos))
     if not subscriptions:  # [MQTT-3.8.3-3]
         raise MalformedPacket("SUBSCRIBE has no topic filter")
-    return Subscribe(packet_id, tuple(subscriptions))
+    return Subscribe(packet_id, tuple(subscriptions), unread=reader.skip_subscriptions())
 
 
 def _parse_suback(reader: _Reader, _: PacketType) -> Suback:
@@ -181,6 +200,8 @@ def _parse_unsubscribe(reader: _Reader, _: PacketType) -> Unsubscribe:
     packet_id = reader.take_packet_id()
     topic_filters: list[str] = []
     while reader.has_more:
+        if len(topic_filters) >= _MAX_UNSUBSCRIBE_FILTERS:
+            raise MalformedPacket(f"UNSUBSCRIBE has more than {_MAX_UNSUBSCRIBE_FILTERS} topic filters")
         topic_filters.append(reader.take_text())
     if not topic_filters:  # [MQTT-3.10.3-2]
         raise MalformedPacket("UNSUBSCRIBE has no topic filter")
@@ -200,7 +221,6 @@ _PARSERS: dict[PacketType, Callable[[_Reader, PacketType], Packet]] = {
     PacketType.PUBREC: _parse_acknowledgement,
     PacketType.PUBREL: _parse_acknowledgement,
     PacketType.PUBCOMP: _parse_acknowledgement,
-    PacketType.SUBSCRIBE: _parse_subscribe,
     PacketType.SUBACK: _parse_suback,
     PacketType.UNSUBSCRIBE: _parse_unsubscribe,
     PacketType.UNSUBACK: _parse_unsuback,

@@ -122,6 +122,8 @@ class Subscribe:
     packet_id: int
     subscriptions: tuple[Subscription, ...]
     properties: Properties = field(default_factory=_no_properties)
+    unread: int = 0
+    """How many more subscriptions the packet asked for than its reader was willing to look at."""
 
 
 @dataclass(frozen=True, slots=True)

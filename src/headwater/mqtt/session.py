@@ -35,7 +35,7 @@ from headwater.mqtt.packets import (
     Disconnect,
     Packet,
     PacketType,
-    Pingreq,
+    ProtocolLevel,
     Suback,
     Subscribe,
     Unsuback,
@@ -44,7 +44,9 @@ from headwater.mqtt.packets import (
 from headwater.mqtt.topics import check_topic_filter, check_topic_name, parse_text
 
 MAX_CONNECT_BYTES = 65_536
-"""A CONNECT holds names and a will; nobody unknown may make us keep more (mqtt-broker.md section 4)."""
+"""A CONNECT holds names and a will; nobody unknown may make us keep more."""
+MAX_SUBSCRIBE_BYTES = 65_536
+"""SUBSCRIBE and UNSUBSCRIBE: a limit of their own, because a byte of a filter costs more than one of a payload."""
 MAX_CONTROL_BYTES = 4_096
 """Acknowledgements, PINGREQ and DISCONNECT are two to four bytes in 3.1.1."""
 MAX_CACHED_TARGETS = 1_000
@@ -92,6 +94,7 @@ class SessionLimits:
     max_packet_bytes: int = 262_144
     max_topic_bytes: int = 1_024
     max_topic_levels: int = 32
+    max_wildcard_levels: int = 8
     max_client_id_bytes: int = 128
     max_subscribe_filters: int = 50
     max_in_flight: int = 20
@@ -142,7 +145,6 @@ class ServerSession:
         "is_connected",
         "is_finished",
         "keep_alive_s",
-        "received_messages",
     )
 
     def __init__(self, handler: SessionHandler, limits: SessionLimits) -> None:
@@ -160,10 +162,10 @@ class ServerSession:
         self._queued_bytes = 0
         self._next_packet_id = 0
         self.client_id: str | None = None
+        """As CONNECT said, accepted or not."""
         self.keep_alive_s = 0
         self.is_connected = False
         self.is_finished = False
-        self.received_messages = 0
         self.dropped_messages = 0
         """Messages for this client that found its queue full."""
 
@@ -228,69 +230,70 @@ class ServerSession:
             code = ConnectReturnCode.IDENTIFIER_REJECTED  # [MQTT-3.1.3-8]
         else:
             code = self._handler.authenticate(connect)
+        self.client_id = connect.client_id
         self._output.append(render_packet(Connack(session_present=False, return_code=code)))
         if code is not ConnectReturnCode.ACCEPTED:  # [MQTT-3.2.2-5]
             raise MqttProtocolError(f"connection refused: {code.name.lower().replace('_', ' ')}")
-        self.client_id = connect.client_id
         self.keep_alive_s = connect.keep_alive_s
         self.is_connected = True
 
     def _receive_packets(self, data: bytes, position: int, now_ns: int) -> int:
         """Handle every whole packet from `position` on; the position of the first unfinished one."""
         end = len(data)
-        targets = self._targets
+        targets, output = self._targets, self._output
         max_packet_bytes = self._limits.max_packet_bytes
-        received = 0
-        try:
-            while end - position >= 2:
-                first_byte = data[position]
-                length = data[position + 1]
-                start = position + 2
-                if length > 127:
-                    header = parse_frame_length(data, position, end)
-                    if header is None:
-                        break
-                    start, length = header
-                if length > max_packet_bytes:
-                    raise PacketTooLarge(f"a packet is larger than {max_packet_bytes} bytes")
-                stop = start + length
-                if first_byte & 0xF0 != 0x30:
-                    if length > MAX_CONTROL_BYTES and first_byte & 0xF0 not in (0x80, 0xA0):
-                        raise PacketTooLarge(f"a control packet is larger than {MAX_CONTROL_BYTES} bytes")
-                    if stop > end:
-                        break
-                    self._handle(parse_packet(first_byte, data[start:stop]))
+        while end - position >= 2:
+            first_byte = data[position]
+            length = data[position + 1]
+            start = position + 2
+            if length > 127:
+                header = parse_frame_length(data, position, end)
+                if header is None:
+                    break
+                start, length = header
+            if length > max_packet_bytes:
+                raise PacketTooLarge(f"a packet is larger than {max_packet_bytes} bytes")
+            stop = start + length
+            if first_byte & 0xF0 != 0x30:
+                if first_byte == 0xC0 and not length:  # PINGREQ: thousands of them fit into one read [MQTT-3.12.4-1]
+                    output.append(PINGRESP)
                     position = stop
-                    if self.is_finished:
-                        break
                     continue
+                most = MAX_SUBSCRIBE_BYTES if first_byte & 0xF0 in (0x80, 0xA0) else MAX_CONTROL_BYTES
+                if length > most:
+                    raise PacketTooLarge(f"a control packet is larger than {most} bytes")
                 if stop > end:
                     break
-                if length < 2:
-                    raise MalformedPacket("PUBLISH is too short")
-                topic_stop = start + 2 + (data[start] << 8 | data[start + 1])
-                if topic_stop > stop:
-                    raise MalformedPacket("a topic reaches beyond its packet")
-                topic = data[start + 2 : topic_stop]
-                target = targets.get(topic)
-                if target is None:
-                    target = self._resolve(topic)
-                received += 1
-                qos_bits = first_byte & 0x0E
-                if qos_bits == 0:
-                    target(data[topic_stop:stop], first_byte & 0x0F, now_ns)
-                elif qos_bits & 0x06 == 0x02:
-                    payload_start = topic_stop + 2
-                    packet_id = data[topic_stop:payload_start]
-                    if payload_start > stop or packet_id == b"\0\0":  # [MQTT-2.3.1-1]
-                        raise MalformedPacket("PUBLISH has no packet identifier")
-                    pending = target(data[payload_start:stop], first_byte & 0x0F, now_ns)
-                    self._acknowledge(PUBACK_HEAD + packet_id, pending)
-                else:
-                    self._receive_exactly_once(first_byte, data[topic_stop:stop], target, now_ns)
+                packet = parse_packet(first_byte, data[start:stop], max_filters=self._limits.max_subscribe_filters)
+                self._handle(packet)
                 position = stop
-        finally:
-            self.received_messages += received
+                if self.is_finished:
+                    break
+                continue
+            if stop > end:
+                break
+            if length < 2:
+                raise MalformedPacket("PUBLISH is too short")
+            topic_stop = start + 2 + (data[start] << 8 | data[start + 1])
+            if topic_stop > stop:
+                raise MalformedPacket("a topic reaches beyond its packet")
+            topic = data[start + 2 : topic_stop]
+            target = targets.get(topic)
+            if target is None:
+                target = self._resolve(topic)
+            qos_bits = first_byte & 0x0E
+            if qos_bits == 0:
+                target(data[topic_stop:stop], first_byte & 0x0F, now_ns)
+            elif qos_bits & 0x06 == 0x02:
+                payload_start = topic_stop + 2
+                packet_id = data[topic_stop:payload_start]
+                if payload_start > stop or packet_id == b"\0\0":  # [MQTT-2.3.1-1]
+                    raise MalformedPacket("PUBLISH has no packet identifier")
+                pending = target(data[payload_start:stop], first_byte & 0x0F, now_ns)
+                self._acknowledge(PUBACK_HEAD + packet_id, pending)
+            else:
+                self._receive_exactly_once(first_byte, data[topic_stop:stop], target, now_ns)
+            position = stop
         return position
 
     def _resolve(self, raw_topic: bytes) -> PublishTarget:
@@ -364,8 +367,6 @@ class ServerSession:
 
     def _handle(self, packet: Packet) -> None:
         match packet:
-            case Pingreq():
-                self._output.append(PINGRESP)  # [MQTT-3.12.4-1]
             case Acknowledgement():
                 self._handle_acknowledgement(packet)
             case Subscribe():
@@ -392,17 +393,18 @@ class ServerSession:
             raise MqttProtocolError(f"{packet.type.name} for a message that was never sent")
 
     def _handle_subscribe(self, packet: Subscribe) -> None:
-        codes = bytearray()
-        for index, (topic_filter, qos) in enumerate(packet.subscriptions):
-            if index >= self._limits.max_subscribe_filters or self._is_filter_too_long(topic_filter):
-                codes.append(SUBACK_FAILURE)
-                continue
-            check_topic_filter(topic_filter, max_levels=self._limits.max_topic_levels)
-            codes.append(self._handler.subscribe(topic_filter, min(qos, 1)))
+        codes = [self._subscribe(topic_filter, qos) for topic_filter, qos in packet.subscriptions]
+        codes += [SUBACK_FAILURE] * packet.unread
         self._acknowledge(render_packet(Suback(packet.packet_id, tuple(codes))), None)
 
-    def _is_filter_too_long(self, topic_filter: str) -> bool:
-        return len(topic_filter.encode()) > self._limits.max_topic_bytes
+    def _subscribe(self, topic_filter: str, qos: int) -> int:
+        limits = self._limits
+        if len(topic_filter.encode()) > limits.max_topic_bytes:
+            return SUBACK_FAILURE
+        check_topic_filter(topic_filter, max_levels=limits.max_topic_levels)
+        if topic_filter.count("+") > limits.max_wildcard_levels:
+            return SUBACK_FAILURE
+        return self._handler.subscribe(topic_filter, min(qos, 1))
 
     def _handle_unsubscribe(self, packet: Unsubscribe) -> None:
         for topic_filter in packet.topic_filters:
@@ -416,10 +418,11 @@ class ServerSession:
         if not self.is_finished:
             self._output.append(packet)
 
-    def deliver_qos1(self, topic: bytes, payload: bytes) -> None:
-        """Send a PUBLISH of QoS 1, at once or when the window allows. The oldest queued message makes room."""
+    def deliver_qos1(self, topic: bytes, payload: bytes) -> str | None:
+        """Send a PUBLISH of QoS 1, at once or when the window allows. The oldest queued messages make room; then the
+        answer is the limit that was reached."""
         if self.is_finished:
-            return
+            return None
         if self._in_flight is None:
             self._in_flight = {}
             self._queue = deque()
@@ -427,14 +430,20 @@ class ServerSession:
         self._queue.append((topic, payload))
         self._queued_bytes += len(topic) + len(payload)
         self._send_queued()
-        while self._is_queue_too_long():
+        reached = None
+        while (limit := self._queue_limit()) is not None:
+            reached = limit
             self._take_queued()
             self.dropped_messages += 1
+        return reached
 
-    def _is_queue_too_long(self) -> bool:
+    def _queue_limit(self) -> str | None:
+        """The limit that the queue is beyond."""
         assert self._queue is not None
         length, limits = len(self._queue), self._limits
-        return length > limits.max_queued_messages or (length > 1 and self._queued_bytes > limits.max_queued_bytes)
+        if length > limits.max_queued_messages:
+            return "max_queued_messages"
+        return "max_queued_bytes" if length > 1 and self._queued_bytes > limits.max_queued_bytes else None
 
     def _take_queued(self) -> tuple[bytes, bytes]:
         assert self._queue is not None
@@ -500,6 +509,6 @@ def parse_frame_length(data: bytes, position: int, end: int) -> tuple[int, int] 
 
 def _refuse_level(level: int) -> bytes:
     """CONNACK for a level we do not speak, in the form that the client's own version can read [MQTT-3.1.2-2]."""
-    if level & 0x7F >= 5:  # the upper bit marks a bridge between brokers
+    if level == ProtocolLevel.V5:
         return b"\x20\x03\x00\x84\x00"  # session present 0, Unsupported Protocol Version, no properties
     return render_packet(Connack(session_present=False, return_code=ConnectReturnCode.UNACCEPTABLE_PROTOCOL_VERSION))

@@ -21,8 +21,8 @@ class _Node(Generic[SubscriberT]):
 class TopicTree(Generic[SubscriberT]):
     """Subscriptions by topic filter, matched by topic name.
 
-    A match costs at most 2**levels steps for hostile filters, bounded by the caller's limit on levels; answers are
-    kept until any subscription changes.
+    A match of hostile filters follows many paths, but never more than there are nodes; the caller limits levels,
+    wildcards and subscriptions. Answers are kept until any subscription changes.
     """
 
     def __init__(self) -> None:
