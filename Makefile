@@ -7,6 +7,7 @@ PIP     := $(BIN)/python -m pip --disable-pip-version-check --quiet
 RUNTIME := $(VENV)/.runtime-is-installed
 DEV     := $(VENV)/.dev-is-installed
 ARGS    ?=
+BENCHMARKS := benchmarks/mqtt_ingest.py benchmarks/store_append.py
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check format bench docs lock clean
@@ -15,7 +16,7 @@ help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do \
 		printf '  make %-8s %s\n' "$$name" "$$text"; done
 
-run: $(RUNTIME) ## Start Headwater with a demo account and a simulated weather station
+run: $(RUNTIME) ## Start Headwater with a demo account and a simulated weather station (ARGS="--http 0.0.0.0:8080" adds options)
 	@exec $(BIN)/headwater serve --demo $(ARGS)
 
 test: $(DEV) ## Run the whole test suite (ARGS="-k name" for a part)
@@ -34,7 +35,7 @@ format: $(DEV) ## Format the code and fix what the linter can
 
 bench: $(DEV) ## Run every benchmark beside its peer
 	@scripts/system-packages
-	@for benchmark in benchmarks/[a-z]*.py; do \
+	@for benchmark in $(BENCHMARKS); do \
 		echo "== $$benchmark"; $(BIN)/python "$$benchmark" || exit 1; done
 
 docs: $(DEV) ## Write the pages that are made from the code

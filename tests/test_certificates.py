@@ -27,6 +27,7 @@ from headwater.certificates import (
     Identity,
     certificate_names,
     find_machine_names,
+    must_be_made,
     own_identity,
     prepare_identity,
     reload_context,
@@ -353,3 +354,25 @@ def test_keys_are_fresh_on_each_renewal(tmp_path: Path) -> None:
 
 def test_the_names_of_this_machine_begin_with_its_host_name() -> None:
     assert find_machine_names()[0] == socket.gethostname()
+
+
+def test_a_certificate_must_be_made_when_there_is_none_and_when_it_ends_soon(data: Path) -> None:
+    settings = settings_at(data)
+
+    def is_due(now: datetime, machine: tuple[str, ...] = MACHINE) -> bool:
+        return must_be_made(settings, machine_names=machine, now=now)
+
+    assert is_due(NOW)
+    identity = prepare(settings)
+    assert not is_due(NOW)
+    assert is_due(NOW, ("shed",))
+    end = served(identity).not_valid_after_utc
+    assert not is_due(end - timedelta(days=31))
+    assert is_due(end - timedelta(days=29))
+    prepare(settings, end - timedelta(days=29))
+    assert not is_due(end - timedelta(days=29))
+
+
+def test_the_operator_s_certificate_is_the_operator_s_to_renew(data: Path) -> None:
+    settings = Settings(data=data, tls=TlsSettings(certificate=data / "none.crt", key=data / "none.key"))
+    assert not must_be_made(settings, machine_names=MACHINE, now=NOW)

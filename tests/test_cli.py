@@ -54,6 +54,7 @@ def headwater(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
 
 def test_version(headwater: Headwater) -> None:
     assert headwater("version") == Outcome(0, f"headwater {__version__}\n", "")
+    assert headwater("--version") == Outcome(0, f"headwater {__version__}\n", "")
 
 
 @pytest.mark.parametrize(
@@ -103,6 +104,10 @@ def test_without_a_command_the_help_is_shown(headwater: Headwater, args: list[st
         (["serve", "--cert", "x.pem"], ["tls.key"]),
         (["serve", "--log-level", "loud"], ["log.level", "debug | info"]),
         (["check", "--config", "none.toml"], ["none.toml", "No such file"]),
+        (["serve", *(f"--{name}=off" for name in ("http", "https", "mqtt", "mqtts"))], ["listen.http", "all off"]),
+        (["account", "list", "--data", "nowhere"], ["nowhere", "--data"]),
+        (["account", "remove", "anna", "--yes", "--data", "nowhere"], ["nowhere", "--data"]),
+        (["account", "reset-password", "anna", "--password-stdin", "--data", "nowhere"], ["nowhere", "--data"]),
         (["account", "add", "anna"], ["--password-stdin"]),
         (["account", "reset-password", "anna"], ["--password-stdin"]),
         (["account", "remove", "anna"], ["--yes"]),
@@ -129,6 +134,8 @@ def test_settings_come_from_file_environment_and_flag(
     monkeypatch.setenv("HEADWATER_DATA", "from-environment")
     assert "from-environment" in headwater("check").out
     assert "from-flag" in headwater("check", "--data", "from-flag").out
+    config.write_text("data = 7")
+    assert f"in the configuration file {config}" in headwater("check").err
     config.write_bytes(b"\xff")
     assert "UTF-8" in headwater("check").err
 
@@ -148,11 +155,13 @@ def test_an_account_from_its_beginning_to_its_end(headwater: Headwater, tmp_path
 
 def test_what_cannot_be_done_is_said_in_one_line_with_code_1(headwater: Headwater) -> None:
     assert headwater("account", "add", "anna", "--password-stdin", stdin=PASSWORD).code == 0
+    assert headwater("account", "add", "root", "--admin", "--password-stdin", stdin=PASSWORD).code == 0
     for args, stdin, part in (
         (["add", "anna", "--password-stdin"], PASSWORD, "anna"),
         (["add", "with blank", "--password-stdin"], PASSWORD, "letters"),
         (["add", "bob", "--password-stdin"], "short", "8"),
         (["remove", "nobody", "--yes"], "", "account"),
+        (["remove", "root", "--yes"], "", "last administrator"),
         (["reset-password", "nobody", "--password-stdin"], PASSWORD, "account"),
     ):
         outcome = headwater("account", *args, stdin=stdin)
@@ -167,6 +176,8 @@ def test_check_of_a_directory_that_does_not_exist_changes_nothing(headwater: Hea
     outcome = headwater("check")
     assert outcome.code == 0
     assert "will be made" in outcome.out
+    assert "open files" in outcome.out
+    assert "25000 connections" in outcome.out
     assert not list(tmp_path.iterdir())
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import make_url
 
 from headwater.errors import ConfigurationError
 from headwater.setting_kinds import Address, render_value
@@ -19,6 +20,7 @@ from headwater.settings import (
     Settings,
     StoreEngine,
     definitions,
+    differing_keys,
     load_admin_seed,
     load_settings,
 )
@@ -245,3 +247,27 @@ def test_the_administrator_from_the_environment() -> None:
     assert seed == AdminSeed("anna", "geheim", None)
     assert load_admin_seed({"HEADWATER_ADMIN_TOKEN": ""}).token is None
     assert "geheim" not in repr(seed)
+
+
+def test_messages_name_the_configuration_file() -> None:
+    for config in ("web.session_hours = 0", "nonsense = 1", "[web]\nnonsense = 1", "web = 1", "="):
+        with pytest.raises(ConfigurationError, match=r"/etc/hw\.toml"):
+            load_settings({}, {}, config, config_name="/etc/hw.toml")
+
+
+def test_one_listener_must_be_left() -> None:
+    off = {f"listen.{scheme}": "off" for scheme in ("http", "https", "mqtt", "mqtts")}
+    assert "all off" in problem(flags=off)
+    del off["listen.mqtts"]
+    assert load(flags=off).listen.mqtts
+
+
+def test_differing_keys_are_named() -> None:
+    changed = load("mqtt.max_packet_bytes = 2048\ndata = 'elsewhere'\nlog.level = 'info'")
+    assert differing_keys(Settings(), changed) == ["data", "mqtt.max_packet_bytes"]
+    assert differing_keys(changed, changed) == []
+
+
+def test_any_directory_gives_a_registry_of_its_own() -> None:
+    data = Path("/srv/what?#/50%41 of/it")
+    assert make_url(Settings(data=data).registry_url).database == str(data / "registry.db")

@@ -10,8 +10,6 @@ away and kept elsewhere; it is needed again only for that.
 from __future__ import annotations
 
 import ipaddress
-import os
-import secrets
 import socket
 import ssl
 from collections.abc import Iterable, Sequence
@@ -33,6 +31,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from headwater.errors import ConfigurationError
+from headwater.files import write_atomically
 from headwater.setting_kinds import is_host_name, is_ip_address
 from headwater.settings import Settings
 
@@ -77,6 +76,21 @@ def prepare_identity(settings: Settings, *, machine_names: Iterable[str], now: d
             ) from error
     server_context(identity)
     return identity
+
+
+def must_be_made(settings: Settings, *, machine_names: Iterable[str], now: datetime) -> bool:
+    """Whether `prepare_identity` would make or renew a certificate. Raises `ConfigurationError`."""
+    if identity_of_operator(settings) is not None:
+        return False
+    identity = own_identity(settings)
+    directory = identity.certificate.parent
+    ca_certificate, current = _read_certificate(directory / "ca.crt"), _read_server_pair(identity)
+    if ca_certificate is None or current is None:
+        return True
+    # Without its key, the CA cannot be renewed: it is used to its end.
+    if not _lasts(ca_certificate, now) and (directory / "ca.key").exists():
+        return True
+    return not _still_serves(current.certificate, ca_certificate, _wanted_names(settings, machine_names), now)
 
 
 def identity_of_operator(settings: Settings) -> Identity | None:
@@ -193,7 +207,7 @@ def _prepare_own(identity: Identity, names: frozenset[str], now: datetime) -> No
     certificate = _sign_server(key, names, _Pair(ca_certificate, ca_key), now)
     # The key first: after a crash in between, the two do not fit and are made again.
     _write_key(identity.key, key)
-    _write_atomically(identity.certificate, certificate.public_bytes(Encoding.PEM), 0o644)
+    write_atomically(identity.certificate, certificate.public_bytes(Encoding.PEM), 0o644)
 
 
 def _prepare_ca(directory: Path, now: datetime) -> x509.Certificate:
@@ -202,14 +216,14 @@ def _prepare_ca(directory: Path, now: datetime) -> x509.Certificate:
     if certificate is not None:
         if key is not None and _public_bytes(key.public_key()) != _public_bytes(certificate.public_key()):
             raise ConfigurationError(f"{key_path} is not the key of {certificate_path}: put the right one back")
-        if now < certificate.not_valid_after_utc - RENEW_BEFORE or key is None:
+        if _lasts(certificate, now) or key is None:
             return certificate
     if key is None:
         key = ec.generate_private_key(ec.SECP256R1())
         _write_key(key_path, key)
     # With the old key and name where there are any, so that certificates signed before stay good.
     certificate = _sign_ca(key, certificate.subject if certificate else _ca_name(key), now)
-    _write_atomically(certificate_path, certificate.public_bytes(Encoding.PEM), 0o644)
+    write_atomically(certificate_path, certificate.public_bytes(Encoding.PEM), 0o644)
     return certificate
 
 
@@ -218,8 +232,12 @@ def _still_serves(certificate: x509.Certificate, ca: x509.Certificate, names: fr
         certificate.verify_directly_issued_by(ca)
     except (InvalidSignature, ValueError, TypeError):
         return False
-    in_time = certificate.not_valid_before_utc <= now < certificate.not_valid_after_utc - RENEW_BEFORE
+    in_time = certificate.not_valid_before_utc <= now and _lasts(certificate, now)
     return in_time and _names_of(certificate) == names
+
+
+def _lasts(certificate: x509.Certificate, now: datetime) -> bool:
+    return now < certificate.not_valid_after_utc - RENEW_BEFORE
 
 
 def _names_of(certificate: x509.Certificate) -> frozenset[str]:
@@ -346,24 +364,4 @@ def _public_bytes(key: object) -> bytes:
 
 
 def _write_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
-    _write_atomically(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), 0o600)
-
-
-def _write_atomically(path: Path, content: bytes, mode: int) -> None:
-    """The old file or the whole new one, whatever happens; never readable by more than `mode` says."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    write_atomically(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), 0o600)

@@ -1,5 +1,6 @@
-"""What `headwater check` looks at beyond the settings themselves: the data directory and the certificates, as they
-are. Changes nothing; each check answers with one line, or raises `ConfigurationError` with what to do."""
+"""What `headwater check` looks at beyond the settings themselves: the data directory, the certificates and the
+limit of open files, as they are. Changes nothing; each check answers with one line, or raises `ConfigurationError`
+with what to do."""
 
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ from headwater.certificates import (
     server_context,
 )
 from headwater.errors import ConfigurationError
+from headwater.file_limit import connections_wanted, granted_files, what_is_short
 from headwater.instance import running_pid
 from headwater.settings import Settings
 
@@ -52,3 +54,11 @@ def check_certificates(settings: Settings, *, now: datetime | None = None) -> st
         return f"expired on {end:%Y-%m-%d}, will be renewed at the next start"
     names = ", ".join(certificate_names(identity.certificate)) or "no name"
     return f"good until {end:%Y-%m-%d}: {identity.certificate} for {names}"
+
+
+def check_file_limit(settings: Settings) -> str:
+    """Whether the system grants a server that is started like this command as many connections as are allowed."""
+    granted = granted_files()
+    if short := what_is_short(granted, settings):
+        return f"few: {short}"
+    return f"good: {granted} for at most {connections_wanted(settings)} connections"

@@ -48,6 +48,22 @@ accounts_line = typer.Typer(
 )
 command_line.add_typer(accounts_line, name="account")
 
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"headwater {__version__}")
+        raise typer.Exit
+
+
+@command_line.callback()
+def options_before_the_command(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
 DataOption = Annotated[
     Path | None,
     typer.Option("--data", metavar="DIR", help="Data directory (default: headwater-data).", show_default=False),
@@ -129,7 +145,7 @@ def add_account(
     password_stdin: Annotated[
         bool, typer.Option("--password-stdin", help="Read the password from standard input.")
     ] = False,
-    admin: Annotated[bool, typer.Option("--admin", help="May manage other accounts.")] = False,
+    admin: Annotated[bool, typer.Option("--admin", help="Mark the account as administrator.")] = False,
     data: DataOption = None,
     config: ConfigOption = None,
 ) -> None:
@@ -137,7 +153,9 @@ def add_account(
     with _one_line_errors():
         settings = _load(data, config)
         password = _read_password(from_stdin=password_stdin)
-        account = _with_accounts(settings, lambda accounts: accounts.add(name, password, is_admin=admin))
+        account = _with_accounts(
+            settings, lambda accounts: accounts.add(name, password, is_admin=admin), may_make_directory=True
+        )
         typer.echo(f"account {account.name} added; its user API key is {account.user_api_key}")
         _tell_server(settings)
 
@@ -210,10 +228,14 @@ def check(data: DataOption = None, config: ConfigOption = None) -> None:
     with _one_line_errors():
         settings = _load(data, config)
         typer.echo("settings      good")
-        from headwater.checkup import check_certificates, check_data
+        from headwater.checkup import check_certificates, check_data, check_file_limit
 
         is_good = True
-        for title, look in (("data", check_data), ("certificates", check_certificates)):
+        for title, look in (
+            ("data", check_data),
+            ("certificates", check_certificates),
+            ("open files", check_file_limit),
+        ):
             try:
                 typer.echo(f"{title:<13} {look(settings)}")
             except ConfigurationError as error:
@@ -236,12 +258,12 @@ def _serve(read_settings: Callable[[], Settings], *, demo: bool) -> None:
     from headwater.logs import configure_logging
     from headwater.settings import load_admin_seed
 
-    # A reload that is asked for before the server can do it must not end it.
+    # A reload that is asked for before the server has read anything must not end it.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     colour = sys.stderr.isatty() and "NO_COLOR" not in os.environ
     configure_logging(settings.log, sys.stderr, colour=colour)
     admin = load_admin_seed(os.environ)
-    _run(run(settings, admin=admin, demo=demo, announce=_announce, read_settings=read_settings))
+    _run(run(settings, admin=admin, demo=demo, announce=_announce, read_settings=read_settings, colour=colour))
 
 
 def _announce(line: str) -> None:
@@ -276,11 +298,16 @@ def _load(data: Path | None, config: Path | None, flags: dict[str, str] | None =
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
             raise ConfigurationError(f"the configuration file {path} cannot be read: {reason}") from error
-    return load_settings(flags, os.environ, text)
+    name = f"the configuration file {path}" if path is not None else "the configuration file"
+    return load_settings(flags, os.environ, text, config_name=name)
 
 
-def _with_accounts(settings: Settings, action: Callable[[Accounts], Awaitable[T]]) -> T:
+def _with_accounts(
+    settings: Settings, action: Callable[[Accounts], Awaitable[T]], *, may_make_directory: bool = False
+) -> T:
     """Do something with the accounts as the registry has them now, beside a running server or without one."""
+    if not may_make_directory and not settings.data.is_dir():
+        raise ConfigurationError(f"there is no data directory {settings.data}: name the right one with --data")
     return asyncio.run(_use_accounts(settings, action))
 
 

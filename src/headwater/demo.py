@@ -10,18 +10,18 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-import os
 import random
 import secrets
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from headwater.errors import ConfigurationError, NotFound
+from headwater.files import write_atomically
 from headwater.logs import Log
 from headwater.model.principal import Grant
 from headwater.mqtt.encode import render_packet
@@ -29,6 +29,7 @@ from headwater.mqtt.packets import Connect, Disconnect, Publish
 from headwater.registry.entities import ChannelSettings
 from headwater.services import Services
 from headwater.setting_kinds import Address
+from headwater.settings import MqttSettings, Settings
 
 log = Log(__name__)
 
@@ -60,6 +61,12 @@ class DemoSecrets:
     device_id: int
     client_id: str
     device_password: str
+    guest_id: int = 0
+    """A second device, for people to try things with; 0 while none was needed."""
+    guest_client_id: str = ""
+    guest_password: str = ""
+    session_epoch: int = 0
+    """The account's, of when it had `password`; 0 when nobody knows."""
 
 
 class WeatherStation:
@@ -82,16 +89,24 @@ class WeatherStation:
 
 @asynccontextmanager
 async def run_demo(
-    services: Services, data: Path, mqtt_addresses: Sequence[str], http_addresses: Sequence[str]
+    services: Services, settings: Settings, mqtt_addresses: Sequence[str], http_addresses: Sequence[str]
 ) -> AsyncIterator[None]:
     """Prepare the demo and keep its station publishing until the context is left."""
     if not mqtt_addresses:
         raise ConfigurationError("the demo's weather station needs an MQTT listener; leave out --mqtt off")
     broker = _reachable(Address.parse(mqtt_addresses[0]))
-    demo = await _prepare(services, data / "demo.json")
+    path = settings.data / "demo.json"
+    demo = await _prepare(services, path)
+    if not _has_topic_keys(settings.mqtt):
+        demo = await _add_guest(services, path, demo)
     is_new = services.entries.last_entry_id(demo.channel_id) == 0
     station = asyncio.get_running_loop().create_task(_run_station(demo, broker, send_history=is_new))
-    print(_where_to_look(demo, broker, http_addresses), file=sys.stderr, flush=True)
+    text = "\n".join(
+        ["", "  The demo's weather station is publishing."]
+        + [_where_to_sign_in(services, demo, address) for address in http_addresses[:1]]
+        + _how_to_publish(services, settings.mqtt, demo, broker)
+    )
+    print(text + "\n", file=sys.stderr, flush=True)
     try:
         yield
     finally:
@@ -113,15 +128,34 @@ async def _prepare(services: Services, path: Path) -> DemoSecrets:
         )
     if account is not None and known is not None and await _is_complete(services, account.id, known):
         return known
-    password = secrets.token_urlsafe(9) if known is None else known.password
     if account is None:
+        password = secrets.token_urlsafe(9) if known is None else known.password
         account = await services.accounts.add(ACCOUNT_NAME, password)
+        session_epoch = account.session_epoch
+    else:
+        assert known is not None
+        password, session_epoch = known.password, known.session_epoch
     channel = await services.channels.create(account.id, CHANNEL)
-    grant = Grant(channel.id, allow_publish=True, allow_subscribe=True)
-    device, device_password = await services.devices.create(account.id, "Weather station", [grant])
-    fresh = DemoSecrets(password, channel.id, device.id, device.client_id, device_password)
+    device, device_password = await services.devices.create(account.id, "Weather station", [_grant_on(channel.id)])
+    fresh = DemoSecrets(password, channel.id, device.id, device.client_id, device_password, session_epoch=session_epoch)
     await asyncio.to_thread(_write_secrets, path, fresh)
     return fresh
+
+
+async def _add_guest(services: Services, path: Path, demo: DemoSecrets) -> DemoSecrets:
+    """With the second device, which people use beside the station: one client id can be connected only once."""
+    if services.access.device(demo.guest_id) is not None:
+        return demo
+    account = services.access.account_named(ACCOUNT_NAME)
+    assert account is not None
+    guest, password = await services.devices.create(account.id, "By hand", [_grant_on(demo.channel_id)])
+    extended = replace(demo, guest_id=guest.id, guest_client_id=guest.client_id, guest_password=password)
+    await asyncio.to_thread(_write_secrets, path, extended)
+    return extended
+
+
+def _grant_on(channel_id: int) -> Grant:
+    return Grant(channel_id, allow_publish=True, allow_subscribe=True)
 
 
 async def _is_complete(services: Services, account_id: int, demo: DemoSecrets) -> bool:
@@ -143,14 +177,10 @@ def _read_secrets(path: Path) -> DemoSecrets | None:
 
 
 def _write_secrets(path: Path, demo: DemoSecrets) -> None:
-    temporary = path.with_suffix(".new")
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(asdict(demo), file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        write_atomically(path, json.dumps(asdict(demo)).encode(), 0o600)
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be written: {error.strerror}") from error
 
 
 # -- the station ------------------------------------------------------------------------------------------------------
@@ -212,15 +242,28 @@ def _reachable(address: Address) -> Address:
     return Address({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host), address.port)  # noqa: S104
 
 
-def _where_to_look(demo: DemoSecrets, broker: Address, http_addresses: Sequence[str]) -> str:
-    lines = ["", "  The demo's weather station is publishing."]
-    if http_addresses:
-        url = f"http://{_reachable(Address.parse(http_addresses[0]))}/channels/{demo.channel_id}"
-        lines.append(f"  Watch it:    {url}   (sign in as {ACCOUNT_NAME} with {demo.password})")
-    lines += [
-        "  Send a value yourself:",
-        f"    mosquitto_pub -h {broker.host} -p {broker.port} -q 1 -i {demo.client_id} -u {demo.client_id} \\",
-        f"      -P {demo.device_password} -t channels/{demo.channel_id}/publish -m 'field1=30'",
-        "",
-    ]
-    return "\n".join(lines)
+# -- what is told to people -------------------------------------------------------------------------------------------
+
+
+def _has_topic_keys(settings: MqttSettings) -> bool:
+    """Whether a client without a password may show a key in its topic."""
+    return settings.allow_topic_keys or settings.allow_anonymous
+
+
+def _where_to_sign_in(services: Services, demo: DemoSecrets, http_address: str) -> str:
+    url = f"http://{_reachable(Address.parse(http_address))}/channels/{demo.channel_id}"
+    account = services.access.account_named(ACCOUNT_NAME)
+    is_current = account is not None and account.session_epoch == demo.session_epoch
+    password = f" with {demo.password}" if is_current else ""
+    return f"  Watch it:    {url}   (sign in as {ACCOUNT_NAME}{password})"
+
+
+def _how_to_publish(services: Services, settings: MqttSettings, demo: DemoSecrets, broker: Address) -> list[str]:
+    """A command that works beside the station, so not with the station's own client id."""
+    command = f"    mosquitto_pub -h {broker.host} -p {broker.port} -q 1"
+    topic = f"channels/{demo.channel_id}/publish"
+    if not _has_topic_keys(settings):
+        command += f" -i {demo.guest_client_id} -u {demo.guest_client_id} -P {demo.guest_password}"
+    elif (channel := services.access.channel(demo.channel_id)) is not None:
+        topic += f"/{channel.write_key}"
+    return ["  Send a value yourself:", f"{command} \\", f"      -t {topic} -m 'field1=30'"]

@@ -76,7 +76,7 @@ class ListenSettings:
     http: tuple[Address, ...] = setting(
         (Address("127.0.0.1", 8080),),
         ADDRESSES,
-        "Addresses for HTTP: console, REST and MQTT over WebSocket.",
+        "Addresses for HTTP: console and REST.",
         flag="--http",
     )
     https: tuple[Address, ...] = setting(
@@ -144,6 +144,9 @@ class MqttSettings:
     )
     max_topic_bytes: int = setting(1024, Whole(64, 65_535, "bytes"), "Longest topic or topic filter.")
     max_topic_levels: int = setting(32, Whole(4, 1024), "Most levels (parts between `/`) of a topic.")
+    max_wildcard_levels: int = setting(
+        8, Whole(0, 1024), "Most `+` levels of a topic filter. One with more is refused: it costs much to match."
+    )
     max_subscriptions: int = setting(100, Whole(1, 100_000), "Most subscriptions of one client.")
     max_filters_per_subscribe: int = setting(
         50, Whole(1, 10_000), "Most topic filters in one SUBSCRIBE packet; those beyond are refused one by one."
@@ -170,9 +173,10 @@ class MqttSettings:
         _MIB, Whole(0, 1024 * _MIB, "bytes"), "Most bytes that wait for one client beyond those in flight."
     )
     receive_buffer_bytes: int = setting(
-        262_144,
+        32_768,
         Whole(4096, 64 * _MIB, "bytes"),
-        "Size of the one buffer into which all connections read in turn.",
+        "Size of the one buffer into which all connections read in turn, and the most that is read from one "
+        "before the others have their turn.",
     )
 
 
@@ -190,6 +194,16 @@ class WebSettings:
     keep_alive_s: float = setting(30.0, Number(1, 3600, "seconds"), "How long an idle HTTP connection is kept open.")
     header_timeout_s: float = setting(
         10.0, Number(0.1, 600, "seconds"), "Time in which the head of a request must arrive."
+    )
+    body_timeout_s: float = setting(
+        30.0,
+        Number(0.1, 3600, "seconds"),
+        "Time in which the body of a request must arrive; each KiB that has arrived adds a second.",
+    )
+    write_timeout_s: float = setting(
+        60.0,
+        Number(0.1, 3600, "seconds"),
+        "A client that takes less than 1 KiB of its answer per second for so long is disconnected.",
     )
     session_hours: int = setting(
         168, Whole(1, 8760, "hours"), "How long a sign-in to the console lasts (168 hours = one week)."
@@ -301,7 +315,10 @@ class Settings:
     @property
     def registry_url(self) -> str:
         """The database of accounts, channels and devices, as SQLAlchemy names it."""
-        return f"sqlite:///{self.data / 'registry.db'}"
+        from sqlalchemy import URL  # only here: `--help` needs the settings and answers at once
+
+        url = URL.create("sqlite", database=str(self.data / "registry.db"))  # quotes what means something in a URL
+        return url.render_as_string(hide_password=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,6 +349,9 @@ class Definition:
     def variable(self) -> str:
         return ENVIRONMENT_PREFIX + self.key.replace(".", "_").upper()
 
+    def value_in(self, settings: Settings) -> object:
+        return getattr(getattr(settings, self.section) if self.section else settings, self.name)
+
 
 def definitions() -> list[Definition]:
     """Every setting there is, in the order of the tree."""
@@ -347,17 +367,29 @@ def section_titles() -> dict[str, str]:
     return titles
 
 
-def load_settings(flags: Mapping[str, str], environ: Mapping[str, str], config_text: str | None) -> Settings:
+def differing_keys(one: Settings, other: Settings) -> list[str]:
+    """The keys of all settings that are not the same in both, in the order of the tree."""
+    return [definition.key for definition in definitions() if definition.value_in(one) != definition.value_in(other)]
+
+
+def load_settings(
+    flags: Mapping[str, str],
+    environ: Mapping[str, str],
+    config_text: str | None,
+    *,
+    config_name: str = "the configuration file",
+) -> Settings:
     """Put the tree together.
 
     Args: `flags` maps dotted keys to text as given on the command line (lists with commas); `environ` is
-    looked through for `HEADWATER_*`; `config_text` is the TOML of the configuration file, if there is one.
+    looked through for `HEADWATER_*`; `config_text` is the TOML of the configuration file, if there is one,
+    and `config_name` what messages call it.
     Raises `ConfigurationError` that names the key, its source, and what is allowed or which key was meant.
     """
     known = {definition.key: definition for definition in definitions()}
     values: dict[str, object] = {}
-    for key, toml_value in _flatten(_parse_toml(config_text or ""), known):
-        values[key] = _read(known[key], "in the configuration file", toml_value, from_toml=True)
+    for key, toml_value in _flatten(_parse_toml(config_text or "", config_name), known, config_name):
+        values[key] = _read(known[key], f"in {config_name}", toml_value, from_toml=True)
     for key, text in _from_environment(environ, known):
         values[key] = _read(known[key], f"from {known[key].variable}", text)
     for key, text in flags.items():
@@ -382,14 +414,16 @@ def _definitions_of(section: str, tree: Any) -> Iterator[Definition]:
             yield Definition(key, section, field.name, field.default, meta["kind"], meta["doc"], meta["flag"])
 
 
-def _parse_toml(text: str) -> dict[str, Any]:
+def _parse_toml(text: str, config_name: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # ValueError: bad TOML, or a number of absurd length
-        raise ConfigurationError(f"the configuration file is not valid TOML: {error}") from error
+        raise ConfigurationError(f"{config_name} is not valid TOML: {error}") from error
 
 
-def _flatten(document: dict[str, Any], known: Mapping[str, Definition]) -> Iterator[tuple[str, object]]:
+def _flatten(
+    document: dict[str, Any], known: Mapping[str, Definition], config_name: str
+) -> Iterator[tuple[str, object]]:
     """Dotted keys and values of a TOML document; anything that is no setting is an error."""
     sections = {definition.section for definition in known.values()} - {""}
     for name, value in document.items():
@@ -397,16 +431,16 @@ def _flatten(document: dict[str, Any], known: Mapping[str, Definition]) -> Itera
             yield name, value
         elif name not in sections:
             raise ConfigurationError(
-                f"unknown setting {name!r} in the configuration file{_nearest(name, sections | set(known))}"
+                f"unknown setting {name!r} in {config_name}{_nearest(name, sections | set(known))}"
             )
         elif not isinstance(value, dict):
             raise ConfigurationError(
-                f"{name!r} in the configuration file is a section: write [{name}] and its settings below it"
+                f"{name!r} in {config_name} is a section: write [{name}] and its settings below it"
             )
         else:
             for key in (f"{name}.{inner}" for inner in value):
                 if key not in known:
-                    raise ConfigurationError(f"unknown setting {key!r} in the configuration file{_nearest(key, known)}")
+                    raise ConfigurationError(f"unknown setting {key!r} in {config_name}{_nearest(key, known)}")
                 yield key, value[key.removeprefix(f"{name}.")]
 
 
@@ -454,6 +488,9 @@ def _build(values: Mapping[str, object]) -> Settings:
 
 def _check_together(settings: Settings) -> None:
     """What no single setting can tell."""
+    listen = settings.listen
+    if not (listen.http or listen.https or listen.mqtt or listen.mqtts):
+        raise ConfigurationError("listen.http, .https, .mqtt and .mqtts are all off: leave one of them on")
     if (settings.tls.certificate is None) != (settings.tls.key is None):
         given, missing = ("certificate", "key") if settings.tls.certificate else ("key", "certificate")
         raise ConfigurationError(f"tls.{given} is set and tls.{missing} is not: set both, or neither for the own CA")

@@ -201,17 +201,6 @@ def test_a_renewed_hash_does_not_undo_a_new_password(registry):
     assert registry.snapshot().accounts == (replace(account, session_epoch=account.session_epoch + 1),)
 
 
-def test_a_write_by_another_process_is_noticed_once(registry, registry_url):
-    add_account(registry, "ada")
-    assert not registry.changed_elsewhere()
-    other = open_registry(registry_url)
-    assert not registry.changed_elsewhere()
-    add_account(other, "bob")
-    other.close()
-    assert registry.changed_elsewhere()
-    assert not registry.changed_elsewhere()
-
-
 def test_two_writers_wait_for_each_other(registry_url):
     registries = [open_registry(registry_url) for _ in range(2)]
     failures: list[BaseException] = []

@@ -19,10 +19,10 @@ KEY = r"[0-9A-Z]{16}"
 
 
 async def test_a_new_account_has_keys_of_its_own(house):
-    assert await house.accounts.is_empty()
+    assert not await house.accounts.has_administrator()
     ada = await house.accounts.add("ada", "long enough", is_admin=True)
     bob = await house.accounts.add("Bob.Smith_2-x", "long enough")
-    assert not await house.accounts.is_empty()
+    assert await house.accounts.has_administrator()
     assert (ada.is_admin, bob.is_admin) == (True, False)
     keys = [ada.user_api_key, ada.mqtt_api_key, bob.user_api_key, bob.mqtt_api_key]
     assert all(re.fullmatch(KEY, key) for key in keys)
@@ -32,11 +32,31 @@ async def test_a_new_account_has_keys_of_its_own(house):
     assert house.access.account_named("ada") == ada
 
 
+async def test_the_last_administrator_stays(house):
+    await house.accounts.add("ada", "long enough", is_admin=True)
+    await house.account("bob")
+    with pytest.raises(Conflict, match="last administrator"):
+        await house.accounts.remove("ada")
+    await house.accounts.add("eve", "long enough", is_admin=True)
+    await house.accounts.remove("ada")
+    assert [account.name for account in await house.accounts.list()] == ["bob", "eve"]
+
+
+async def test_a_failed_sign_in_is_logged_without_what_was_typed(house, caplog):
+    await house.account("ada")
+    for name in ("ada", "a password by mistake"):
+        with pytest.raises(NotAuthenticated):
+            await house.accounts.sign_in(name, "wrong password", "192.0.2.7")
+    known, unknown = caplog.records
+    assert (known.levelname, known.fields) == ("WARNING", {"address": "192.0.2.7", "account": "ada"})
+    assert unknown.fields == {"address": "192.0.2.7"}
+
+
 @pytest.mark.parametrize("name", ["", "x" * 65, "a b", "a\n", "é", "a/b", ".", "..", "-_-", "a\x00"])
 async def test_a_name_that_cannot_be_is_refused(house, name):
     with pytest.raises(BadRequest, match="account name"):
         await house.accounts.add(name, "long enough")
-    assert await house.accounts.is_empty()
+    assert await house.accounts.list() == []
 
 
 @pytest.mark.parametrize("password", ["", "7 chars", "x" * 1025])

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import Engine, delete, func, select
+from sqlalchemy import Engine, delete, func, select, text
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
@@ -64,10 +64,15 @@ class Registry:
     def __init__(self, engine: Engine, *, now: Callable[[], datetime] = utc_now) -> None:
         self._engine = engine
         self._now = now
-        self._data_version = self._read_data_version()
 
     def close(self) -> None:
         self._engine.dispose()
+
+    def last_bucket_id(self) -> int:
+        """The greatest id that a bucket ever got, also one that is gone; 0 before the first."""
+        with self._transaction() as session:
+            sequence = session.scalar(text("SELECT seq FROM sqlite_sequence WHERE name = 'buckets'"))
+            return int(sequence or 0)
 
     def snapshot(self) -> Snapshot:
         with self._transaction() as session:
@@ -81,14 +86,6 @@ class Registry:
                 channels=tuple(row.entity() for row in channels),
                 devices=tuple((row.entity(), row.password_hash) for row in devices),
             )
-
-    def changed_elsewhere(self) -> bool:
-        """Whether another process wrote (the command line, say) since the last call or since the opening.
-
-        On SQLite; elsewhere always False.
-        """
-        before, self._data_version = self._data_version, self._read_data_version()
-        return before != self._data_version
 
     # Accounts and their tokens
 
@@ -327,14 +324,6 @@ class Registry:
         except SQLAlchemyError as error:
             reason = getattr(error, "orig", None) or type(error).__name__
             raise StorageError(f"the registry's database failed: {reason}") from error
-
-    def _read_data_version(self) -> int:
-        if self._engine.dialect.name != "sqlite":
-            return 0
-        with self._transaction() as session:
-            # Differs between two readings on one connection if, and only if, another connection wrote in
-            # between.
-            return int(session.connection().exec_driver_sql("PRAGMA data_version").scalar_one())
 
     def _add_token(self, session: Session, account_id: int, token: NewToken) -> AccountToken:
         row = AccountTokenRow(

@@ -42,8 +42,6 @@ class Access:
     `allow_anonymous` gives them a topic tree of their own besides."""
 
     def __init__(self, *, allow_topic_keys: bool = True, allow_anonymous: bool = False) -> None:
-        self.generation = 0
-        """Grows at every change."""
         self._allow_topic_keys = allow_topic_keys
         self._allow_anonymous = allow_anonymous
         self._listeners: list[Callable[[AccessChange], None]] = []
@@ -81,6 +79,10 @@ class Access:
 
     def channel(self, channel_id: int) -> Channel | None:
         return self._known.channels.get(channel_id)
+
+    def channel_ids(self) -> frozenset[int]:
+        """The id of every channel there is."""
+        return frozenset(self._known.channels)
 
     def channel_of_write_key(self, key: str) -> Channel | None:
         return _follow(self._known.write_keys.get(_hash_of(key)), self._known.channels)
@@ -231,7 +233,6 @@ class Access:
         self._announce(AccessChange(device_ids=frozenset({device_id}), ends_sessions=True))
 
     def _announce(self, change: AccessChange) -> None:
-        self.generation += 1
         for listener in self._listeners:
             listener(change)
 

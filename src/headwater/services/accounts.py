@@ -14,6 +14,7 @@ import zoneinfo
 from collections.abc import Awaitable, Callable
 
 from headwater.errors import BadRequest, Conflict, NotAuthenticated, NotFound
+from headwater.logs import Log
 from headwater.registry.entities import Account, AccountToken, Channel
 from headwater.registry.keys import generate_account_token, generate_api_key, hash_secret
 from headwater.registry.passwords import Passwords
@@ -22,6 +23,8 @@ from headwater.registry.worker import RegistryWorker
 from headwater.services.access import Access
 from headwater.services.checks import check_line
 from headwater.services.throttle import Throttle
+
+log = Log(__name__)
 
 MAX_NAME_LENGTH = 64
 MIN_PASSWORD_LENGTH = 8
@@ -66,9 +69,9 @@ class Accounts:
         self._max_tokens = max_tokens_per_account
         self._throttle = Throttle(max_failures=max_failures, window_s=failure_window_s, block_s=block_s, clock=clock)
 
-    async def is_empty(self) -> bool:
-        """Whether there is no account yet."""
-        return not self._access.accounts()
+    async def has_administrator(self) -> bool:
+        """Whether any account is an administrator."""
+        return any(account.is_admin for account in self._access.accounts())
 
     async def list(self) -> builtins.list[Account]:
         """Every account, by name."""
@@ -79,11 +82,8 @@ class Accounts:
 
         Raises: `BadRequest` for a name, password or token that cannot be; `Conflict` for one that is taken.
         """
-        if not _is_name(name):
-            raise BadRequest(
-                f"an account name has 1 to {MAX_NAME_LENGTH} letters, digits, dots, hyphens and underscores"
-            )
-        _check_password(password)
+        check_name(name)
+        check_password(password)
         new_token = None if token is None else self._new_token(FIRST_TOKEN_NAME, token)
         password_hash = await self._passwords.hash(password)
 
@@ -108,8 +108,10 @@ class Accounts:
         return account
 
     async def remove(self, name: str) -> None:
-        """Remove an account and everything it owns."""
+        """Remove an account and everything it owns. Raises: `Conflict` for the last administrator."""
         account = self._named(name)
+        if account.is_admin and not any(a.is_admin for a in self._access.accounts() if a.id != account.id):
+            raise Conflict("this is the last administrator; add another one first")
         channels = self._access.channels_of(account.id)
 
         async def forget(_: None) -> None:
@@ -123,7 +125,7 @@ class Accounts:
     async def set_password(self, name: str, password: str) -> Account:
         """A new password; browser sessions that began with an older one end (`session_epoch`)."""
         account = self._named(name)
-        _check_password(password)
+        check_password(password)
         password_hash = await self._passwords.hash(password)
         return await self._worker.write(
             lambda registry: registry.set_password(account.id, password_hash), self._access.put_account
@@ -140,6 +142,9 @@ class Accounts:
             account_id = await self._check(name, password)
             account = None if account_id is None else self._access.account(account_id)
             if account is None:
+                # Only a name that exists: people type their password there by mistake.
+                known = {} if self._access.account_named(name) is None else {"account": name}
+                log.warning("a sign-in failed", address=address, **known)
                 raise NotAuthenticated("the name or the password is wrong")
         return account
 
@@ -193,10 +198,7 @@ class Accounts:
         return account
 
     def _new_token(self, name: str, token: str) -> NewToken:
-        if not (MIN_TOKEN_LENGTH <= len(token) <= MAX_TOKEN_LENGTH and _TOKEN.fullmatch(token)):
-            raise BadRequest(
-                f"a token has {MIN_TOKEN_LENGTH} to {MAX_TOKEN_LENGTH} visible ASCII characters, no blanks"
-            )
+        check_token(token)
         if self._access.account_of_key(token) is not None:
             raise Conflict("this token cannot be used; choose another")
         return NewToken(name, hash_secret(token))
@@ -225,7 +227,20 @@ def _is_name(name: str) -> bool:
     return len(name) <= MAX_NAME_LENGTH and _NAME.fullmatch(name) is not None
 
 
-def _check_password(password: str) -> None:
+def check_name(name: str) -> None:
+    """Raises: `BadRequest` for what no account can be called."""
+    if not _is_name(name):
+        raise BadRequest(f"an account name has 1 to {MAX_NAME_LENGTH} letters, digits, dots, hyphens and underscores")
+
+
+def check_token(token: str) -> None:
+    """Raises: `BadRequest` for what cannot be a token."""
+    if not (MIN_TOKEN_LENGTH <= len(token) <= MAX_TOKEN_LENGTH and _TOKEN.fullmatch(token)):
+        raise BadRequest(f"a token has {MIN_TOKEN_LENGTH} to {MAX_TOKEN_LENGTH} visible ASCII characters, no blanks")
+
+
+def check_password(password: str) -> None:
+    """Raises: `BadRequest` for what cannot be a password."""
     if not MIN_PASSWORD_LENGTH <= len(password) <= MAX_PASSWORD_LENGTH:
         raise BadRequest(f"a password has {MIN_PASSWORD_LENGTH} to {MAX_PASSWORD_LENGTH} characters")
 

@@ -38,7 +38,8 @@ HELD_POINTS = 10
 TOLD_AT_ONCE = 100
 """Records that observers hear of in one turn of the loop."""
 READ_POINTS = 50_000
-"""More than one read of a socket can bring (262,144 bytes): an edge that pauses when full is never refused."""
+"""More than one read of a socket can bring, which is all that a paused connection may still hand over: an edge that
+pauses when full is never refused."""
 _OUT_OF_RANGE = (
     f"a value or the time is out of range: integers and nanoseconds since 1970 are {INTEGER_MIN} to {INTEGER_MAX}, "
     f"unsigned 0 to {UNSIGNED_MAX}"
