@@ -55,7 +55,8 @@ log = Log(__name__)
 DIALECTS = (thingspeak.DIALECT,)
 THREAD_SWITCH_S = 0.0005
 """How long the event loop may keep the interpreter to itself while the store's threads wait for it. A commit needs it
-several times: with Python's default of 5 ms, a commit under load takes ten times as long as its work."""
+several times: beside a thread that never lets go, Python's default of 5 ms makes a commit of 10 points take 22 ms
+instead of 3. Throughput stays the same."""
 
 
 async def run(
