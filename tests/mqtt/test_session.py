@@ -1,779 +1,651 @@
-"""The server's session, driven by bytes: what it asks of its handler, what it answers, and what it refuses."""
+"""A session: what it owes its client, from one connection to the next, within its limits."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable
-from typing import Any
+from typing import NamedTuple
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from headwater.errors import StorageError
-from headwater.mqtt.decode import parse_packet, parse_publish
-from headwater.mqtt.encode import MAX_REMAINING_LENGTH, render_packet, render_publish, render_remaining_length
-from headwater.mqtt.errors import MalformedPacket, MqttProtocolError, PacketTooLarge, UnacceptableProtocol
-from headwater.mqtt.packets import (
-    SUBACK_FAILURE,
-    Acknowledgement,
-    Connack,
-    Connect,
-    ConnectReturnCode,
-    Disconnect,
-    Packet,
-    PacketType,
-    Pingreq,
-    Pingresp,
-    ProtocolLevel,
-    Publish,
-    Suback,
-    Subscribe,
-    Subscription,
-    Unsuback,
-    Unsubscribe,
-)
+from headwater.mqtt.message import Message
+from headwater.mqtt.packets import PacketType
+from headwater.mqtt.publishing import Pending
 from headwater.mqtt.session import (
-    MAX_CACHED_TARGETS,
-    MAX_CONNECT_BYTES,
-    MAX_CONTROL_BYTES,
-    MAX_SUBSCRIBE_BYTES,
-    MAX_UNRELEASED,
-    Pending,
-    PublishTarget,
-    ServerSession,
+    OUTGOING_BYTES,
+    Outgoing,
+    OutgoingState,
+    QueueBudget,
+    Session,
     SessionLimits,
-    parse_frame_length,
 )
+from headwater.mqtt.topic_tree import Grant, SharedGroup
 from headwater.services.promise import Promise
 
-from .strategies import packets, publishes, subscribes, unsubscribes
-
-NOW_NS = 1_700_000_000_000_000_000
-GENEROUS = SessionLimits(max_packet_bytes=1 << 20, max_topic_bytes=65_535, max_topic_levels=65_535)
+PUBACK, PUBREC, PUBCOMP = PacketType.PUBACK, PacketType.PUBREC, PacketType.PUBCOMP
 
 
-class Handler:
-    """Writes down what the session asks; answers as the test wants."""
+class Sent(NamedTuple):
+    packet_id: int
+    payload: bytes
+    qos: int = 1
+    dup: bool = False
+
+
+class Released(NamedTuple):
+    packet_id: int
+
+
+class Wire:
+    """A link that keeps what was sent."""
+
+    def __init__(self, window: int = 10) -> None:
+        self.window = window
+        self.is_congested = False
+        self.sent: list[Sent | Released] = []
+        self.qos0: list[tuple[bytes, bool, tuple[int, ...]]] = []
+        self.refused = b""
+        """A payload that this client can never get."""
+
+    def send_qos0(self, message: Message, retain: bool, subscription_ids: tuple[int, ...]) -> str | None:
+        if self.is_congested:
+            return "max_write_buffer_bytes"
+        self.qos0.append((message.payload, retain, subscription_ids))
+        return None
+
+    def send_outgoing(self, outgoing: Outgoing, *, dup: bool) -> str | None:
+        if self.refused and outgoing.message.payload == self.refused:
+            return "maximum_packet_size"
+        self.sent.append(Sent(outgoing.packet_id, outgoing.message.payload, outgoing.qos, dup))
+        return None
+
+    def send_pubrel(self, packet_id: int) -> None:
+        self.sent.append(Released(packet_id))
+
+    def take(self) -> list[Sent | Released]:
+        sent, self.sent = self.sent, []
+        return sent
+
+
+class Record:
+    """What would be on disk, as a table; `written` is promised by the test."""
 
     def __init__(self) -> None:
-        self.calls: list[tuple[Any, ...]] = []
-        self.return_code = ConnectReturnCode.ACCEPTED
-        self.pending: Callable[[], Pending | None] = lambda: None
-        self.unreadable_filter = "forbidden"
-        self.is_output_ready = False
+        self.messages: dict[int, Outgoing] = {}
+        self.is_sent: set[int] = set()
+        self.is_released: set[int] = set()
+        self.received: set[int] = set()
+        self.promise: Promise | None = None
 
-    def authenticate(self, connect: Connect) -> ConnectReturnCode:
-        self.calls.append(("authenticate", connect))
-        return self.return_code
+    def save_outgoing(self, outgoing: Outgoing) -> None:
+        assert outgoing.packet_id not in self.messages
+        self.messages[outgoing.packet_id] = outgoing
 
-    def resolve_publish(self, topic: str) -> PublishTarget:
-        def take(payload: bytes, flags: int, at_ns: int) -> Pending | None:
-            self.calls.append(("publish", topic, payload, flags, at_ns))
-            return self.pending()
+    def mark_sent(self, packet_id: int) -> None:
+        assert packet_id in self.messages
+        self.is_sent.add(packet_id)
 
-        return take
+    def mark_released(self, packet_id: int) -> None:
+        assert packet_id in self.is_sent
+        self.is_released.add(packet_id)
 
-    def subscribe(self, topic_filter: str, qos: int) -> int:
-        self.calls.append(("subscribe", topic_filter, qos))
-        return SUBACK_FAILURE if topic_filter == self.unreadable_filter else qos
+    def delete_outgoing(self, packet_id: int) -> None:
+        del self.messages[packet_id]
+        self.is_sent.discard(packet_id)
+        self.is_released.discard(packet_id)
 
-    def unsubscribe(self, topic_filter: str) -> None:
-        self.calls.append(("unsubscribe", topic_filter))
+    def save_received(self, packet_id: int) -> None:
+        self.received.add(packet_id)
 
-    def output_ready(self) -> None:
-        self.is_output_ready = True
+    def delete_received(self, packet_id: int) -> None:
+        self.received.discard(packet_id)
 
-    def storing_failed(self, error: Exception) -> None:
-        self.calls.append(("failed", str(error)))
+    def written(self) -> Pending | None:
+        return self.promise
 
-    @property
-    def payloads(self) -> list[bytes]:
-        return [call[2] for call in self.calls if call[0] == "publish"]
 
+def message(payload: bytes, qos: int = 1, topic: str = "t") -> Message:
+    return Message(topic, topic.encode(), payload, qos)
 
-class Peer:
-    """A client and a session, joined by bytes."""
 
-    def __init__(self, limits: SessionLimits = GENEROUS, *, is_connected: bool = True) -> None:
-        self.handler = Handler()
-        self.session = ServerSession(self.handler, limits)
-        if is_connected:
-            assert self.send(Connect("client")) == [Connack(False, 0)]
-            self.handler.calls.clear()
+def session(budget: QueueBudget | None = None, **limits: int) -> Session:
+    return Session("account:1", "client", SessionLimits(**limits), budget or QueueBudget(1 << 30))
 
-    def send(self, *sent: Packet | bytes) -> list[Packet]:
-        """What the session answers at once."""
-        self.receive(*sent)
-        return self.answers()
 
-    def receive(self, *sent: Packet | bytes) -> bool:
-        data = b"".join(p if isinstance(p, bytes) else render_packet(p) for p in sent)
-        return self.session.receive(data, NOW_NS)
+def attached(window: int = 10, **limits: int) -> tuple[Session, Wire]:
+    opened, wire = session(None, **limits), Wire(window)
+    opened.attach(wire, is_resumed=False)
+    return opened, wire
 
-    def answers(self) -> list[Packet]:
-        return split(self.session.take_output())
 
-    def refuses(self, *sent: Packet | bytes) -> MqttProtocolError:
-        with pytest.raises(MqttProtocolError) as caught:
-            self.receive(*sent)
-        assert self.session.is_finished
-        return caught.value
+def owe(to: Session, *payloads: bytes, qos: int = 1) -> None:
+    for payload in payloads:
+        to.send(message(payload, qos), qos, False, ())
 
 
-def split(data: bytes) -> list[Packet]:
-    """The packets in a stretch of output."""
-    found: list[Packet] = []
-    while data:
-        header = parse_frame_length(data, 0, len(data))
-        assert header is not None
-        start, length = header
-        found.append(parse_packet(data[0], data[start : start + length]))
-        data = data[start + length :]
-    return found
+# -- while the client is here ---------------------------------------------------------------------------------------
 
 
-def puback(packet_id: int) -> Acknowledgement:
-    return Acknowledgement(PacketType.PUBACK, packet_id)
+@pytest.mark.parametrize(("published", "granted", "sent"), [(0, 2, 0), (2, 0, 0), (1, 2, 1), (2, 1, 1), (2, 2, 2)])
+def test_3_8_4_8_the_lower_qos_counts(published: int, granted: int, sent: int) -> None:
+    """[MQTT-3.8.4-8]"""
+    to, wire = attached()
+    to.deliver(message(b"x", published), Grant(granted))
+    assert [packet.qos for packet in wire.sent if isinstance(packet, Sent)] == ([sent] if sent else [])
+    assert len(wire.qos0) == (sent == 0)
 
 
-def pubrec(packet_id: int) -> Acknowledgement:
-    return Acknowledgement(PacketType.PUBREC, packet_id)
-
-
-def pubrel(packet_id: int) -> Acknowledgement:
-    return Acknowledgement(PacketType.PUBREL, packet_id)
-
-
-def pubcomp(packet_id: int) -> Acknowledgement:
-    return Acknowledgement(PacketType.PUBCOMP, packet_id)
-
-
-def queue_promises(peer: Peer, promises: Iterable[Pending | None]) -> None:
-    """Let the next messages wait for these."""
-    waiting = iter(promises)
-    peer.handler.pending = lambda: next(waiting)
-
-
-# -- CONNECT --------------------------------------------------------------------------------------------------------
-
-
-def test_3_2_0_1_connect_is_answered_with_connack_first() -> None:
-    """[MQTT-3.2.0-1] [MQTT-3.1.4-4]"""
-    peer = Peer(is_connected=False)
-    connect = Connect("porch", True, 30, "porch", b"secret")
-    assert peer.send(connect) == [Connack(session_present=False, return_code=0)]
-    assert peer.handler.calls == [("authenticate", connect)]
-    assert (peer.session.client_id, peer.session.keep_alive_s, peer.session.is_connected) == ("porch", 30, True)
-
-
-def test_packets_right_behind_connect_are_served() -> None:
-    """Section 3.1.4: clients need not wait for CONNACK."""
-    peer = Peer(is_connected=False)
-    assert peer.send(Connect("a"), Publish("t", b"x", 1, 7), Pingreq()) == [Connack(False, 0), puback(7), Pingresp()]
-
-
-def test_3_1_0_1_the_first_packet_is_connect() -> None:
-    """[MQTT-3.1.0-1]; judged by its first byte, without waiting for more."""
-    for first_byte in set(range(256)) - {0x10}:
-        peer = Peer(is_connected=False)
-        peer.refuses(bytes((first_byte,)))
-        assert peer.session.take_output() == b""
-
-
-def test_3_1_0_2_a_second_connect_closes() -> None:
-    """[MQTT-3.1.0-2]"""
-    peer = Peer()
-    assert "second CONNECT" in str(peer.refuses(Connect("other")))
-    assert peer.handler.calls == []
-    assert peer.session.take_output() == b""
-
-
-def test_3_1_2_2_an_older_or_unknown_level_gets_return_code_1() -> None:
-    """[MQTT-3.1.2-2]"""
-    for name, level in ((b"MQTT", 3), (b"MQTT", 0), (b"MQIsdp", 4), (b"MQTT", 0x84), (b"MQIsdp", 0x83)):
-        peer = Peer(is_connected=False)
-        error = peer.refuses(connect_bytes(name, level))
-        assert isinstance(error, UnacceptableProtocol)
-        assert peer.session.take_output() == b"\x20\x02\x00\x01", (name, level)
-        assert peer.handler.calls == []
-
-
-def test_3_1_2_2_level_5_gets_the_refusal_of_its_own_version() -> None:
-    """MQTT 5.0 section 3.2.2.2: reason code 0x84, and properties, which 3.1.1 does not have."""
-    peer = Peer(is_connected=False)
-    peer.refuses(connect_bytes(b"MQTT", 5))
-    assert peer.session.take_output() == b"\x20\x03\x00\x84\x00"
-
-
-def test_level_3_of_mqtt_3_1_is_spoken() -> None:
-    peer = Peer(is_connected=False)
-    assert peer.send(Connect("old", level=ProtocolLevel.V31)) == [Connack(False, 0)]
-
-
-def connect_bytes(name: bytes, level: int) -> bytes:
-    body = len(name).to_bytes(2, "big") + name + bytes((level, 2, 0, 60)) + b"\0\1a"
-    return b"\x10" + bytes((len(body),)) + body
-
-
-def test_3_1_2_1_another_protocol_name_is_closed_without_answer() -> None:
-    """[MQTT-3.1.2-1] [MQTT-3.1.4-1]"""
-    peer = Peer(is_connected=False)
-    assert isinstance(peer.refuses(connect_bytes(b"MQTX", 4)), MalformedPacket)
-    assert peer.session.take_output() == b""
-
-
-def test_3_1_3_8_an_empty_client_id_needs_a_clean_session() -> None:
-    """[MQTT-3.1.3-7] [MQTT-3.1.3-8]"""
-    peer = Peer(is_connected=False)
-    peer.refuses(Connect("", clean_session=False))
-    assert peer.answers() == [Connack(False, ConnectReturnCode.IDENTIFIER_REJECTED)]
-    assert peer.handler.calls == []
-    assert Peer(is_connected=False).send(Connect("", clean_session=True)) == [Connack(False, 0)]
-
-
-def test_a_client_id_beyond_the_limit_gets_return_code_2() -> None:
-    """[MQTT-3.1.3-9]: the limit counts bytes, not characters."""
-    limits = SessionLimits(max_client_id_bytes=24)
-    assert Peer(limits, is_connected=False).send(Connect("x" * 24)) == [Connack(False, 0)]
-    for client_id in ("x" * 25, "é" * 13):
-        peer = Peer(limits, is_connected=False)
-        peer.refuses(Connect(client_id))
-        assert peer.answers() == [Connack(False, ConnectReturnCode.IDENTIFIER_REJECTED)]
-
-
-@pytest.mark.parametrize("code", list(ConnectReturnCode)[1:])
-def test_3_2_2_5_a_refused_connect_is_answered_and_ends_the_session(code: ConnectReturnCode) -> None:
-    """[MQTT-3.2.2-5] [MQTT-3.1.4-5]: what follows is not processed."""
-    peer = Peer(is_connected=False)
-    peer.handler.return_code = code
-    peer.refuses(Connect("a"), Publish("t", b"x"))
-    assert peer.answers() == [Connack(False, code)]
-    assert peer.handler.payloads == []
-    assert not peer.session.is_connected
-
-
-def test_a_connect_is_judged_by_its_header_before_its_body() -> None:
-    """Nothing of an announced 256 MB is waited for."""
-    peer = Peer(is_connected=False)
-    assert isinstance(peer.refuses(b"\x10\xff\xff\xff\x7f"), PacketTooLarge)
-    peer = Peer(is_connected=False)
-    peer.refuses(b"\x10" + render_remaining_length(MAX_CONNECT_BYTES + 1))
-    assert Peer(is_connected=False).receive(b"\x10" + render_remaining_length(MAX_CONNECT_BYTES)) is False
-
-
-# -- framing --------------------------------------------------------------------------------------------------------
-
-
-def test_2_2_3_a_remaining_length_of_five_bytes_is_refused() -> None:
-    """Section 2.2.3"""
-    Peer().refuses(b"\x30\xff\xff\xff\xff")
-    Peer().refuses(b"\x30\x80\x80\x80\x80\x01")
-    Peer(is_connected=False).refuses(b"\x10\xff\xff\xff\xff")
-
-
-def test_2_2_3_a_remaining_length_longer_than_it_need_be_is_accepted() -> None:
-    """3.1.1 does not forbid it."""
-    peer = Peer()
-    assert peer.send(b"\xc0\x80\x00", b"\xc0\x80\x80\x80\x00") == [Pingresp(), Pingresp()]
-    peer.send(b"\x30\x84\x00\x00\x01tx")
-    assert peer.handler.payloads == [b"x"]
-
-
-@given(st.integers(0, MAX_REMAINING_LENGTH), st.binary(max_size=4))
-def test_remaining_length_comes_back_from_any_prefix(length: int, behind: bytes) -> None:
-    header = b"\x30" + render_remaining_length(length)
-    assert parse_frame_length(header + behind, 0, len(header + behind)) == (len(header), length)
-    for end in range(1, len(header)):
-        assert parse_frame_length(header[:end], 0, end) is None
-
-
-def test_a_packet_beyond_the_limit_is_refused_on_its_header() -> None:
-    """Announced, so judged; the body is not waited for."""
-    peer = Peer(SessionLimits(max_packet_bytes=1_000))
-    assert peer.receive(b"\x30" + render_remaining_length(1_000)) is False
-    for first_byte in (0x30, 0x32, 0x82, 0xA2, 0xC0):
-        peer = Peer(SessionLimits(max_packet_bytes=1_000))
-        assert isinstance(peer.refuses(bytes((first_byte,)) + render_remaining_length(1_001)), PacketTooLarge)
-
-
-@pytest.mark.parametrize("first_byte", [0x40, 0x50, 0x62, 0x70, 0xC0, 0xE0, 0x20, 0x90, 0xB0, 0xD0, 0xF0, 0x00, 0x10])
-def test_a_control_packet_of_kilobytes_is_refused_on_its_header(first_byte: int) -> None:
-    error = Peer().refuses(bytes((first_byte,)) + render_remaining_length(MAX_CONTROL_BYTES + 1))
-    assert isinstance(error, PacketTooLarge)
-
-
-def test_a_large_packet_byte_by_byte_costs_no_more_than_its_bytes() -> None:
-    """An unfinished packet is not looked at again until it is whole."""
-    peer = Peer()
-    wire = render_packet(Publish("t", b"x" * 500_000, 1, 1))
-    started_s = time.perf_counter()
-    for position in range(len(wire)):
-        peer.session.receive(wire[position : position + 1], NOW_NS)
-    assert time.perf_counter() - started_s < 20, "linear in the bytes"
-    assert peer.answers() == [puback(1)]
-
-
-def test_a_partial_packet_is_no_activity() -> None:
-    """[MQTT-3.1.2-24]; only whole packets count as received."""
-    peer = Peer()
-    wire = render_packet(Publish("t", b"x" * 300))
-    for byte in wire[:-1]:
-        assert peer.receive(bytes((byte,))) is False
-    assert peer.receive(wire[-1:]) is True
-    assert peer.receive(render_packet(Pingreq()) + wire[:5]) is True
-    assert peer.receive(wire[5:10]) is False
-
-
-WORKING_PACKETS = st.one_of(
-    publishes(),
-    subscribes,
-    unsubscribes,
-    st.just(Pingreq()),
-    st.builds(pubrel, st.integers(1, 5)),
-    st.builds(puback, st.integers(1, 5)),
-)
-
-
-@settings(max_examples=150)
-@given(
-    st.lists(WORKING_PACKETS, max_size=8),
-    st.one_of(st.just(b""), st.binary(max_size=12), packets.map(render_packet)),
-    st.lists(st.integers(1, 40), min_size=1),
-)
-@example([Publish("t", b"x" * 300, 1, 1), Pingreq()], b"", [1])
-def test_any_split_of_the_stream_means_the_same(sent: list[Packet], ending: bytes, sizes: list[int]) -> None:
-    """One byte at a time, many packets in one read, anything between; also up to a protocol error."""
-    stream = b"".join(map(render_packet, [Connect("a"), *sent])) + ending
-    whole = run([stream])
-    assert run([stream[i : i + 1] for i in range(len(stream))]) == whole
-    chunks, position = [], 0
-    while position < len(stream):
-        size = sizes[len(chunks) % len(sizes)]
-        chunks.append(stream[position : position + size])
-        position += size
-    assert run(chunks) == whole
-
-
-def run(chunks: list[bytes]) -> tuple[object, ...]:
-    """Everything that can be seen of a session that is given these."""
-    peer, output, error = Peer(is_connected=False), b"", ""
-    for chunk in chunks:
-        try:
-            peer.receive(chunk)
-        except MqttProtocolError as caught:
-            error = str(caught)
-        output += peer.session.take_output()
-        if peer.session.is_finished:
-            break
-    session = peer.session
-    return peer.handler.calls, output, error, session.is_finished, session.is_connected
-
-
-# -- PUBLISH --------------------------------------------------------------------------------------------------------
-
-
-@settings(max_examples=300)
-@given(st.integers(0, 15), st.one_of(st.binary(max_size=24), publishes().map(lambda p: render_packet(p)[2:])))
-@example(0, b"\x00\x01a")
-@example(2, b"\x00\x01a\x00\x00x")
-@example(2, b"\x00\x01a\x00")
-@example(4, b"\x00\x01a\x00\x00x")
-@example(4, b"\x00\x01a\x01")
-@example(6, b"\x00\x01a\x00\x01")
-@example(8, b"\x00\x01a\x00\x01")
-@example(0, b"\x00")
-@example(2, b"\x00\x02a")
-def test_the_fast_loop_agrees_with_the_parser(flags: int, body: bytes) -> None:
-    """The session's own way through PUBLISH accepts, refuses and reads exactly as `decode.parse_publish` does."""
-    first_byte = 0x30 | flags
-    peer = Peer()
-    wire = bytes((first_byte,)) + render_remaining_length(len(body)) + body
-    try:
-        expected = parse_publish(first_byte, body)
-    except MqttProtocolError:
-        peer.refuses(wire)
-        assert peer.handler.calls == []
-        return
-    answers = peer.send(wire)
-    assert peer.handler.calls == [("publish", expected.topic, expected.payload, flags, NOW_NS)]
-    if expected.packet_id is None:
-        assert answers == []
-    else:
-        answer = puback if expected.qos == 1 else pubrec
-        assert answers == [answer(expected.packet_id)]
-
-
-def test_the_fast_loop_does_not_read_into_the_next_packet() -> None:
-    peer = Peer()
-    assert "no packet identifier" in str(peer.refuses(b"\x32\x03\x00\x01a", Pingreq()))
-    assert "beyond its packet" in str(Peer().refuses(b"\x30\x03\x00\x02a", Pingreq()))
-
-
-@pytest.mark.parametrize("topic", ["a/+", "#", "", "a\0b", "a\nb"])
-def test_3_3_2_2_a_publish_topic_holds_no_wildcard(topic: str) -> None:
-    """[MQTT-3.3.2-2] [MQTT-4.7.3-1] [MQTT-4.7.3-2]"""
-    raw = topic.encode()
-    Peer().refuses(render_publish(raw, b"x", 0, 0))
-
-
-def test_topics_beyond_the_limits_are_refused() -> None:
-    limits = SessionLimits(max_topic_bytes=20, max_topic_levels=3)
-    for topic in ("a" * 21, "a/b/c/d", "////", "é" * 11):
-        Peer(limits).refuses(Publish(topic, b"x"))
-    peer = Peer(limits)
-    peer.send(Publish("a" * 20, b"x"), Publish("a/b/c", b"y"))
-    assert peer.handler.payloads == [b"x", b"y"]
-
-
-def test_3_3_1_3_flags_reach_the_target() -> None:
-    peer = Peer()
-    peer.send(Publish("t", b"", 1, 1, retain=True, dup=True))
-    assert peer.handler.calls == [("publish", "t", b"", 0b1011, NOW_NS)]
-
-
-def test_targets_are_remembered_until_rights_change() -> None:
-    peer = Peer()
-    resolved: list[str] = []
-    resolve = peer.handler.resolve_publish
-
-    def resolve_publish(topic: str) -> PublishTarget:
-        resolved.append(topic)
-        return resolve(topic)
-
-    peer.handler.resolve_publish = resolve_publish  # type: ignore[method-assign]
-    peer.send(*[Publish("t", b"x")] * 3)
-    assert resolved == ["t"]
-    peer.session.forget_targets()
-    peer.send(Publish("t", b"x"))
-    assert resolved == ["t", "t"]
-    peer.send(*[Publish(str(number), b"x") for number in range(3 * MAX_CACHED_TARGETS)])
-    assert len(peer.session._targets) <= MAX_CACHED_TARGETS, "a client that invents topics must not grow us"
-
-
-# -- acknowledgements -----------------------------------------------------------------------------------------------
-
-
-def test_4_3_2_2_puback_waits_for_the_promise() -> None:
-    """[MQTT-4.3.2-2]: only what is stored is acknowledged."""
-    peer, promise = Peer(), Promise()
-    queue_promises(peer, [promise] * 3)
-    assert peer.send(*(Publish("t", b"x", 1, number) for number in (9, 8, 7))) == []
-    assert not peer.handler.is_output_ready
-    promise.resolve(None)
-    assert peer.handler.is_output_ready
-    assert peer.answers() == [puback(9), puback(8), puback(7)]
-
-
-def test_4_6_0_2_pubacks_keep_the_order_of_their_messages() -> None:
-    """[MQTT-4.6.0-2]: what waits for nothing still waits for what came before it."""
-    peer, first, second = Peer(), Promise(), Promise()
-    queue_promises(peer, [None, first, None, first, second, None, first])
-    sent = [Publish("t", b"x", 1, number) for number in range(1, 8)]
-    assert peer.send(*sent) == [puback(1)]
-    first.resolve(None)
-    assert peer.answers() == [puback(2), puback(3), puback(4)]
-    second.resolve(None)
-    assert peer.answers() == [puback(5), puback(6), puback(7)]
-
-
-def test_4_6_0_2_promises_that_are_kept_out_of_order_are_answered_in_order() -> None:
-    """[MQTT-4.6.0-2]: a message that needs a look-up first is stored after its successors."""
-    peer, promises = Peer(), [Promise() for _ in range(3)]
-    queue_promises(peer, [*promises, None])
-    assert peer.send(*(Publish("t", b"x", 1, number) for number in range(1, 5))) == []
-    promises[2].resolve(None)
-    promises[1].resolve(None)
-    assert peer.answers() == []
-    assert not peer.handler.is_output_ready
-    promises[0].resolve(None)
-    assert peer.answers() == [puback(1), puback(2), puback(3), puback(4)]
-    assert peer.send(Pingreq()) == [Pingresp()]
-
-
-@given(st.lists(st.sampled_from([None, 0, 1, 2, 3]), max_size=12), st.permutations(range(4)))
-def test_4_6_0_2_any_order_of_promises(plan: list[int | None], order: list[int]) -> None:
-    """[MQTT-4.6.0-2]: at any time, what is acknowledged is the longest run of kept promises from the first on."""
-    peer, promises = Peer(), [Promise() for _ in range(4)]
-    queue_promises(peer, [None if index is None else promises[index] for index in plan])
-    answers = peer.send(*(Publish("t", b"x", 1, number) for number in range(1, len(plan) + 1)))
-    kept: set[int | None] = {None}
-    for index in [None, *order]:
-        if index is not None:
-            promises[index].resolve(None)
-            kept.add(index)
-        answers += peer.answers()
-        run_length = next((at for at, index in enumerate(plan) if index not in kept), len(plan))
-        # A later message of a batch that waits between others is in a group of its own, so all of them are told alike.
-        assert answers == [puback(number) for number in range(1, run_length + 1)]
-
-
-def test_a_promise_that_is_kept_already_is_answered_at_once() -> None:
-    peer, promise = Peer(), Promise()
-    promise.resolve(None)
-    queue_promises(peer, [promise, promise])
-    assert peer.send(Publish("t", b"x", 1, 1), Publish("t", b"x", 1, 2)) == [puback(1), puback(2)]
-
-
-def test_other_answers_do_not_wait_or_overtake() -> None:
-    """PINGRESP says that the server lives, whatever the disk does; SUBACK keeps its place."""
-    peer, promise = Peer(), Promise()
-    queue_promises(peer, [promise])
-    assert peer.send(Publish("t", b"x", 1, 1), Pingreq()) == [Pingresp()]
-    promise.resolve(None)
-    assert peer.answers() == [puback(1)]
-
-
-def test_a_failing_store_closes_without_puback() -> None:
-    """[MQTT-4.3.2-2]: 3.1.1 cannot refuse, so the client keeps its message."""
-    peer, stored, broken = Peer(), Promise(), Promise()
-    queue_promises(peer, [stored, broken, None])
-    peer.send(*(Publish("t", b"x", 1, number) for number in (1, 2, 3)))
-    stored.resolve(None)
-    broken.resolve(StorageError("the disk is full"))
-    assert peer.answers() == [puback(1)]
-    assert ("failed", "the disk is full") in peer.handler.calls
-
-
-def test_a_promise_that_is_broken_already_stops_the_session_at_once() -> None:
-    peer, broken = Peer(), Promise()
-    broken.resolve(StorageError("the disk is full"))
-    queue_promises(peer, [broken, None])
-    peer.handler.storing_failed = lambda error: peer.session.finish()  # type: ignore[method-assign]
-    with pytest.raises(StorageError):
-        peer.receive(Publish("t", b"x", 1, 1), Publish("t", b"y", 1, 2))
-    assert peer.handler.payloads == [b"x"]
-    assert peer.answers() == []
-
-
-def test_a_store_that_refuses_is_told_to_the_caller() -> None:
-    peer = Peer()
-
-    def refuse() -> None:
-        raise StorageError("the disk cannot keep up")
-
-    peer.handler.pending = refuse
-    with pytest.raises(StorageError):
-        peer.receive(Publish("t", b"x", 1, 1))
-    assert peer.answers() == []
-
-
-def test_nothing_is_sent_after_the_end() -> None:
-    peer, promise, broken = Peer(), Promise(), Promise()
-    queue_promises(peer, [promise, broken])
-    peer.send(Publish("t", b"x", 1, 1), Publish("t", b"x", 1, 2))
-    peer.session.deliver_qos1(b"t", b"y")
-    peer.session.finish()
-    promise.resolve(None)
-    broken.resolve(StorageError("late"))
-    peer.session.deliver_qos0(render_publish(b"t", b"z", 0, 0))
-    peer.session.deliver_qos1(b"t", b"z")
-    assert peer.answers() == []
-    assert not peer.handler.is_output_ready
-    assert not any(call[0] == "failed" for call in peer.handler.calls)
-
-
-# -- QoS 2, the receiver's side --------------------------------------------------------------------------------------
-
-
-def test_4_3_3_2_qos_2_is_delivered_once() -> None:
-    """[MQTT-4.3.3-2]: PUBREC again for the same identifier, delivered again only after PUBREL."""
-    peer = Peer()
-    message = Publish("t", b"x", 2, 5)
-    assert peer.send(message) == [pubrec(5)]
-    assert peer.send(Publish("t", b"x", 2, 5, dup=True)) == [pubrec(5)]
-    assert peer.handler.payloads == [b"x"]
-    assert peer.send(pubrel(5)) == [pubcomp(5)]
-    assert peer.send(message) == [pubrec(5)]
-    assert peer.handler.payloads == [b"x", b"x"]
-
-
-def test_4_3_3_2_pubrel_for_an_unknown_identifier_is_completed() -> None:
-    """[MQTT-4.3.3-2]: the peer must be able to finish."""
-    assert Peer().send(pubrel(77), pubrel(77)) == [pubcomp(77), pubcomp(77)]
-
-
-def test_4_3_3_2_pubrec_waits_for_the_promise_and_so_does_what_follows() -> None:
-    """[MQTT-4.3.3-2] [MQTT-4.6.0-3]"""
-    peer, promise = Peer(), Promise()
-    queue_promises(peer, [promise])
-    assert peer.send(Publish("t", b"x", 2, 5), Publish("t", b"x", 2, 5, dup=True), pubrel(5)) == []
-    promise.resolve(None)
-    assert peer.answers() == [pubrec(5), pubrec(5), pubcomp(5)]
-    assert peer.handler.payloads == [b"x"]
-
-
-def test_unreleased_qos_2_messages_are_bounded() -> None:
-    peer = Peer()
-    peer.send(*(Publish("t", b"x", 2, number) for number in range(1, MAX_UNRELEASED + 1)))
-    assert peer.send(*[Publish("t", b"x", 2, 1, dup=True)] * 5) == [pubrec(1)] * 5, "the same again is nothing new"
-    assert peer.send(pubrel(1), Publish("t", b"x", 2, 999)) == [pubcomp(1), pubrec(999)]
-    assert peer.refuses(Publish("t", b"x", 2, 1_000)).reason_code == 0x93
-
-
-@pytest.mark.parametrize("answer", [pubrec, pubcomp])
-def test_an_acknowledgement_for_what_was_never_sent_is_refused(answer: Callable[[int], Packet]) -> None:
-    """QoS 2 is never sent, so nothing can be received or completed."""
-    Peer().refuses(answer(1))
-
-
-# -- other packets --------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("packet", [Connack(False, 0), Suback(1, (0,)), Unsuback(1), Pingresp()])
-def test_packets_that_a_client_never_sends(packet: Packet) -> None:
-    assert "never sends" in str(Peer().refuses(packet))
-
-
-def test_3_12_4_1_pingreq_is_answered() -> None:
-    """[MQTT-3.12.4-1]"""
-    assert Peer().send(Pingreq(), Pingreq()) == [Pingresp(), Pingresp()]
-
-
-def test_3_14_4_nothing_after_disconnect_is_processed() -> None:
-    """[MQTT-3.14.4-1]"""
-    peer = Peer()
-    assert peer.send(Publish("t", b"x", 1, 1), Disconnect(), Publish("t", b"y", 1, 2), b"\xff\xff") == [puback(1)]
-    assert peer.session.is_finished
-    assert peer.handler.payloads == [b"x"]
-
-
-def test_3_8_4_subscribe_is_answered_filter_by_filter() -> None:
-    """[MQTT-3.8.4-1] [MQTT-3.8.4-5] [MQTT-3.9.3-1]: one code a filter, in order; QoS 2 is granted as 1."""
-    peer = Peer()
-    wanted = (Subscription("a", 0), Subscription("forbidden", 1), Subscription("b/+", 1), Subscription("#", 2))
-    assert peer.send(Subscribe(11, wanted)) == [Suback(11, (0, SUBACK_FAILURE, 1, 1))]
-    assert [call[1:] for call in peer.handler.calls] == [("a", 0), ("forbidden", 1), ("b/+", 1), ("#", 1)]
-
-
-@pytest.mark.parametrize("topic_filter", ["", "a/#/b", "a+", "#a", "#/#", "a\0"])
-def test_4_7_1_a_bad_filter_closes(topic_filter: str) -> None:
-    """[MQTT-4.7.1-2] [MQTT-4.7.1-3] [MQTT-4.7.3-1]"""
-    raw = topic_filter.encode()
-    body = b"\0\1" + len(raw).to_bytes(2, "big") + raw + b"\0"
-    Peer().refuses(b"\x82" + bytes((len(body),)) + body)
-
-
-def test_subscribe_beyond_the_limits() -> None:
-    """Too many filters and too long ones fail one by one; too deep ones close."""
-    peer = Peer(SessionLimits(max_subscribe_filters=2, max_topic_bytes=10, max_topic_levels=3))
-    wanted = tuple(Subscription(topic_filter, 0) for topic_filter in ("a", "b" * 11, "c", "d"))
-    assert peer.send(Subscribe(1, wanted)) == [Suback(1, (0, SUBACK_FAILURE, SUBACK_FAILURE, SUBACK_FAILURE))]
-    peer.refuses(Subscribe(2, (Subscription("+/+/+/+", 0),)))
-
-
-def test_ten_thousand_filters_in_one_subscribe() -> None:
-    peer = Peer()
-    answers = peer.send(Subscribe(1, tuple(Subscription("+/a", 0) for _ in range(10_000))))
-    assert len(peer.handler.calls) == GENEROUS.max_subscribe_filters
-    assert answers == [Suback(1, (0,) * 50 + (SUBACK_FAILURE,) * 9_950)]
-
-
-def test_what_is_beyond_the_limit_of_filters_is_only_counted() -> None:
-    peer = Peer(SessionLimits(max_subscribe_filters=1))
-    assert peer.send(b"\x82\x0c\0\1\0\1a\0\0\3\xff\0\xff\7") == [Suback(1, (0, SUBACK_FAILURE))]
-    for rest in (b"\0", b"\0\1", b"\0\1a", b"\0\0", b"\0\1b\0\0"):
-        body = b"\0\2\0\1a\0" + rest
-        error = Peer(SessionLimits(max_subscribe_filters=1)).refuses(b"\x82" + bytes((len(body),)) + body)
-        assert isinstance(error, MalformedPacket)
-
-
-@pytest.mark.parametrize("first_byte", [0x82, 0xA2])
-def test_a_subscribe_has_a_size_limit_of_its_own(first_byte: int) -> None:
-    peer = Peer()
-    assert peer.receive(bytes((first_byte,)) + render_remaining_length(MAX_SUBSCRIBE_BYTES)) is False
-    error = Peer().refuses(bytes((first_byte,)) + render_remaining_length(MAX_SUBSCRIBE_BYTES + 1))
-    assert isinstance(error, PacketTooLarge)
-
-
-def test_an_unsubscribe_of_more_filters_than_anybody_needs_is_refused() -> None:
-    assert Peer().send(Unsubscribe(1, ("a",) * 1_000)) == [Unsuback(1)]
-    Peer().refuses(Unsubscribe(1, ("a",) * 1_001))
-
-
-def test_a_filter_of_very_many_wildcards_is_refused() -> None:
-    """Each `+` doubles the paths a search may have to follow."""
-    peer = Peer(SessionLimits(max_wildcard_levels=2))
-    wanted = tuple(Subscription(topic_filter, 0) for topic_filter in ("+/+/a/#", "+/+/+", "+"))
-    assert peer.send(Subscribe(1, wanted)) == [Suback(1, (0, SUBACK_FAILURE, 0))]
-
-
-def test_3_10_4_unsubscribe_is_always_answered() -> None:
-    """[MQTT-3.10.4-4] [MQTT-3.10.4-5]"""
-    peer = Peer()
-    assert peer.send(Unsubscribe(12, ("a", "never/#"))) == [Unsuback(12)]
-    assert peer.handler.calls == [("unsubscribe", "a"), ("unsubscribe", "never/#")]
-
-
-# -- messages for the client -----------------------------------------------------------------------------------------
-
-
-def test_qos_0_goes_out_as_it_was_rendered() -> None:
-    peer = Peer()
-    peer.session.deliver_qos0(render_publish(b"a/b", b"x", 0, 0))
-    assert peer.answers() == [Publish("a/b", b"x")]
+def test_3_3_1_12_retain_is_passed_on_to_those_who_asked() -> None:
+    """[MQTT-3.3.1-12] [MQTT-3.3.1-13]"""
+    to, wire = attached()
+    retained = Message("t", b"t", b"x", 0, retain=True)
+    to.deliver(retained, Grant(0))
+    to.deliver(retained, Grant(0, retain_as_published=True, subscription_ids=(3, 4)))
+    to.deliver(message(b"y", 0), Grant(0, retain_as_published=True))
+    assert wire.qos0 == [(b"x", False, ()), (b"x", True, (3, 4)), (b"y", False, ())]
 
 
 def test_qos_1_is_sent_up_to_the_window() -> None:
-    """[MQTT-2.3.1-2] [MQTT-2.3.1-4]; unused identifiers, and no more in flight than allowed."""
-    peer = Peer(SessionLimits(max_in_flight=2))
-    for number in range(5):
-        peer.session.deliver_qos1(b"t", b"%d" % number)
-    assert peer.answers() == [Publish("t", b"0", 1, 1), Publish("t", b"1", 1, 2)]
-    assert peer.send(Pingreq()) == [Pingresp()], "pings are still answered"
-    assert peer.send(puback(1)) == [Publish("t", b"2", 1, 3)]
-    assert peer.send(puback(1), puback(40_000)) == [], "an identifier that is not in flight makes no room"
-    assert peer.send(puback(2), puback(3)) == [Publish("t", b"3", 1, 4), Publish("t", b"4", 1, 5)]
-    assert peer.send(puback(5), puback(4)) == []
+    """[MQTT-2.2.1-3] [MQTT-3.3.4-9]; unused identifiers, and no more in flight than allowed."""
+    to, wire = attached(window=2)
+    owe(to, b"0", b"1", b"2", b"3", b"4")
+    assert wire.take() == [Sent(1, b"0"), Sent(2, b"1")]
+    assert to.acknowledged(PUBACK, 1)
+    assert wire.take() == [Sent(3, b"2")]
+    assert not to.acknowledged(PUBACK, 1), "an identifier that is not in flight makes no room"
+    assert not to.acknowledged(PUBACK, 4), "nor does one that was not sent yet"
+    assert wire.take() == []
+    assert to.acknowledged(PUBACK, 2)
+    assert to.acknowledged(PUBACK, 3)
+    assert wire.take() == [Sent(4, b"3"), Sent(5, b"4")]
+    assert (to.in_flight, to.queued) == (2, 0)
+
+
+def test_4_3_3_qos_2_has_two_steps() -> None:
+    """Section 4.3.3; the window is full until PUBCOMP."""
+    to, wire = attached(window=1)
+    owe(to, b"0", b"1", qos=2)
+    assert wire.take() == [Sent(1, b"0", 2)]
+    assert not to.acknowledged(PUBACK, 1), "PUBACK is for QoS 1"
+    assert not to.acknowledged(PUBCOMP, 1), "not before PUBREC"
+    assert to.acknowledged(PUBREC, 1)
+    assert wire.take() == [Released(1)]
+    assert to.acknowledged(PUBREC, 1), "it came again"
+    assert wire.take() == [Released(1)]
+    assert to.acknowledged(PUBCOMP, 1)
+    assert wire.take() == [Sent(2, b"1", 2)]
+
+
+def test_4_3_3_a_pubrec_that_refuses_ends_it() -> None:
+    """Section 4.3.3 of 5.0: a reason code of 0x80 or more."""
+    to, wire = attached(window=1)
+    owe(to, b"0", b"1", qos=2)
+    assert to.acknowledged(PUBREC, 1, is_failure=True)
+    assert wire.take() == [Sent(1, b"0", 2), Sent(2, b"1", 2)]
+
+
+@pytest.mark.parametrize("kind", [PUBREC, PUBCOMP])
+def test_the_steps_of_qos_2_are_nothing_for_qos_1(kind: PacketType) -> None:
+    to, _ = attached()
+    owe(to, b"0")
+    assert not to.acknowledged(kind, 1)
+    assert to.in_flight == 1
+
+
+def test_a_congested_client_gets_nothing_of_qos_0_and_it_is_counted() -> None:
+    to, wire = attached()
+    drops: list[tuple[str, bytes]] = []
+    to.on_drop = lambda _, limit, dropped: drops.append((limit, dropped.payload))
+    wire.is_congested = True
+    owe(to, b"0", qos=0)
+    assert to.dropped == {"max_write_buffer_bytes": 1}
+    assert drops == [("max_write_buffer_bytes", b"0")]
+
+
+def test_a_congested_client_keeps_its_qos_1() -> None:
+    to, wire = attached()
+    wire.is_congested = True
+    owe(to, b"0", b"1")
+    assert wire.take() == []
+    assert not to.is_ready
+    wire.is_congested = False
+    to.pump()
+    assert wire.take() == [Sent(1, b"0"), Sent(2, b"1")]
+    assert to.is_ready
+
+
+def test_a_message_that_the_client_can_never_get_is_no_obstacle() -> None:
+    """[MQTT-3.1.2-25]: too large for it, or its time is over."""
+    to, wire = attached(window=1)
+    wire.refused = b"too large"
+    owe(to, b"too large", b"1")
+    assert wire.take() == [Sent(2, b"1")]
+    assert to.dropped == {"maximum_packet_size": 1}
+    assert to.in_flight == 1
+
+
+# -- limits ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_full_queue_drops_the_oldest() -> None:
-    peer = Peer(SessionLimits(max_in_flight=1, max_queued_messages=2))
-    for number in range(6):
-        peer.session.deliver_qos1(b"t", b"%d" % number)
-    assert peer.session.dropped_messages == 3
-    assert peer.answers() == [Publish("t", b"0", 1, 1)]
-    assert peer.send(puback(1)) == [Publish("t", b"4", 1, 2)]
-    assert peer.send(puback(2)) == [Publish("t", b"5", 1, 3)]
+    to, wire = attached(window=1, max_queued_messages=2)
+    owe(to, *(b"%d" % number for number in range(6)))
+    assert to.dropped == {"max_queued_messages": 3}
+    assert wire.take() == [Sent(1, b"0")]
+    to.acknowledged(PUBACK, 1)
+    to.acknowledged(PUBACK, 5)
+    assert wire.take() == [Sent(5, b"4"), Sent(6, b"5")]
 
 
 def test_without_a_queue_only_the_window_counts() -> None:
-    peer = Peer(SessionLimits(max_in_flight=2, max_queued_messages=0))
-    for number in range(4):
-        peer.session.deliver_qos1(b"t", b"%d" % number)
-    assert peer.answers() == [Publish("t", b"0", 1, 1), Publish("t", b"1", 1, 2)]
-    assert peer.session.dropped_messages == 2
-    peer.send(puback(1))
-    peer.session.deliver_qos1(b"t", b"4")
-    assert peer.answers() == [Publish("t", b"4", 1, 3)]
+    to, wire = attached(window=2, max_queued_messages=0)
+    owe(to, b"0", b"1", b"2", b"3")
+    assert wire.take() == [Sent(1, b"0"), Sent(2, b"1")]
+    assert to.dropped == {"max_queued_messages": 2}
+    to.acknowledged(PUBACK, 1)
+    owe(to, b"4")
+    assert [packet.payload for packet in wire.take() if isinstance(packet, Sent)] == [b"4"]
 
 
 def test_the_queue_is_bounded_in_bytes_too() -> None:
     """Large messages for a client that never acknowledges; the newest always stays."""
-    peer = Peer(SessionLimits(max_in_flight=1, max_queued_messages=100, max_queued_bytes=1_000))
-    for number in range(20):
-        peer.session.deliver_qos1(b"t", bytes((number,)) * 399)
-    assert peer.session.dropped_messages == 17
-    peer.session.deliver_qos1(b"t", b"L" * 5_000)
-    assert peer.session.dropped_messages == 19
-    peer.answers()
-    assert peer.send(puback(1)) == [Publish("t", b"L" * 5_000, 1, 2)]
-    for payload in (b"m" * 400, b"n" * 400):
-        peer.session.deliver_qos1(b"t", payload)
-    assert peer.session.dropped_messages == 19
-    assert peer.send(puback(2), puback(3)) == [Publish("t", b"m" * 400, 1, 3), Publish("t", b"n" * 400, 1, 4)]
+    to, wire = attached(window=1, max_queued_bytes=1_000)
+    owe(to, *(bytes((number,)) * 399 for number in range(20)))
+    assert to.dropped == {"max_queued_bytes": 17}
+    owe(to, b"L" * 5_000)
+    assert to.dropped == {"max_queued_bytes": 19}
+    wire.take()
+    to.acknowledged(PUBACK, 1)
+    [last] = wire.take()
+    assert isinstance(last, Sent)
+    assert last.payload == b"L" * 5_000
+    assert to.queued_bytes == 0
 
 
-def test_2_3_1_4_identifiers_go_round_and_skip_those_in_flight() -> None:
-    """[MQTT-2.3.1-4]: never zero, never one that is not acknowledged yet."""
-    peer = Peer(SessionLimits(max_in_flight=2))
-    peer.session.deliver_qos1(b"t", b"held")
-    assert peer.answers() == [Publish("t", b"held", 1, 1)]
+def test_all_sessions_together_have_a_budget() -> None:
+    """Whoever is owed one more when it is spent loses its oldest."""
+    budget = QueueBudget(10 * (OUTGOING_BYTES + 101))
+    sessions = [session(budget) for _ in range(4)]
+    for _ in range(5):
+        for to in sessions:
+            owe(to, b"x" * 100)
+    assert budget.messages == 10
+    assert budget.bytes <= budget.max_bytes
+    assert sum((to.dropped or {}).get("max_queued_bytes_total", 0) for to in sessions) == 10
+    for to in sessions:
+        to.clear()
+    assert (budget.bytes, budget.messages) == (0, 0)
+
+
+def test_2_2_1_identifiers_go_round_and_skip_those_in_use() -> None:
+    """[MQTT-2.2.1-4]: never zero, never one that is not acknowledged yet."""
+    to, wire = attached(window=2)
+    owe(to, b"held")
+    wire.take()
     seen = []
     for _ in range(65_540):
-        peer.session.deliver_qos1(b"t", b"x")
-        wire = peer.session.take_output()
-        packet_id = int.from_bytes(wire[5:7], "big")
-        seen.append(packet_id)
-        peer.session.receive(b"\x40\x02" + wire[5:7], NOW_NS)
+        owe(to, b"x")
+        [sent] = wire.take()
+        seen.append(sent.packet_id)
+        to.acknowledged(PUBACK, sent.packet_id)
     assert seen == [*range(2, 65_536), *range(2, 8)]
+
+
+def test_more_messages_than_identifiers() -> None:
+    to = session(max_queued_messages=65_535)
+    for _ in range(65_535):
+        owe(to, b"")
+    owe(to, b"one too many")
+    assert to.dropped == {"packet_identifiers": 1}
+    to.clear()
+
+
+# -- away and back --------------------------------------------------------------------------------------------------
+
+
+def test_nobody_is_owed_qos_0_while_away() -> None:
+    to = session()
+    owe(to, b"x", qos=0)
+    wire = Wire()
+    to.attach(wire, is_resumed=True)
+    assert (wire.qos0, wire.sent, to.dropped) == ([], [], None)
+
+
+def test_4_4_0_1_what_was_in_flight_is_sent_again_in_order() -> None:
+    """[MQTT-4.4.0-1] [MQTT-4.6.0-1]: with its identifiers, then what has waited. PUBREL for what it has."""
+    to, wire = attached(window=4)
+    owe(to, b"0", b"1")
+    owe(to, b"2", b"3", qos=2)
+    owe(to, b"4")
+    to.acknowledged(PUBACK, 1)
+    to.acknowledged(PUBREC, 3)
+    to.link = None
+    owe(to, b"5")
+    again = Wire(window=10)
+    to.attach(again, is_resumed=True)
+    assert again.take() == [
+        Released(3),
+        Sent(2, b"1", dup=True),
+        Sent(4, b"3", 2, dup=True),
+        Sent(5, b"4", dup=True),
+        Sent(6, b"5"),
+    ]
+    assert wire.window == 4
+
+
+def test_3_3_4_9_a_smaller_window_after_coming_back() -> None:
+    """[MQTT-3.3.4-9]: Receive Maximum is the connection's, not the session's."""
+    to, _ = attached(window=5)
+    owe(to, b"0", b"1", b"2", b"3", b"4", b"5")
+    to.link = None
+    wire = Wire(window=2)
+    to.attach(wire, is_resumed=True)
+    assert wire.take() == [Sent(1, b"0", dup=True), Sent(2, b"1", dup=True)]
+    for packet_id in range(1, 6):
+        assert to.acknowledged(PUBACK, packet_id)
+    assert wire.take() == [Sent(3, b"2", dup=True), Sent(4, b"3", dup=True), Sent(5, b"4", dup=True), Sent(6, b"5")]
+
+
+def test_an_acknowledgement_of_before_that_arrives_before_its_message_is_sent_again() -> None:
+    to, _ = attached(window=3)
+    owe(to, b"0", b"1", b"2")
+    to.link = None
+    wire = Wire(window=1)
+    to.attach(wire, is_resumed=True)
+    assert to.acknowledged(PUBACK, 3)
+    assert to.in_flight == 2
+    assert to.acknowledged(PUBACK, 1)
+    assert to.acknowledged(PUBACK, 2)
+    assert to.in_flight == 0
+    assert wire.take() == [Sent(1, b"0", dup=True), Sent(2, b"1", dup=True)]
+
+
+def test_members_of_a_group_give_back_what_was_not_sent() -> None:
+    to, wire = attached(window=1)
+    group: SharedGroup[Session] = SharedGroup()
+    for payload in (b"0", b"1", b"2"):
+        to.deliver(message(payload), Grant(1), group)
+    owe(to, b"own")
+    taken = to.take_unsent(lambda outgoing: outgoing.group is group)
+    assert [outgoing.message.payload for outgoing in taken] == [b"1", b"2"]
+    assert to.queued == 1
+    to.acknowledged(PUBACK, 1)
+    assert wire.take() == [Sent(1, b"0"), Sent(4, b"own")]
+
+
+def test_what_was_granted_and_is_not_any_more_is_not_owed() -> None:
+    """What is under way to a client that is here cannot be called back; when it is away, it will not be sent again."""
+
+    def is_secret(of: Message) -> bool:
+        return of.topic == "secret"
+
+    def owe_both(to: Session) -> None:
+        for topic in ("secret", "open", "secret"):
+            to.send(message(topic.encode(), topic=topic), 1, False, ())
+
+    here, wire = attached(window=2)
+    owe_both(here)
+    here.revoke(is_secret)
+    assert (here.in_flight, here.queued) == (2, 0)
+    assert here.acknowledged(PUBACK, 1)
+    wire.take()
+    away, _ = attached(window=2)
+    owe_both(away)
+    away.link = None
+    away.revoke(is_secret)
+    again = Wire()
+    away.attach(again, is_resumed=True)
+    assert again.take() == [Sent(2, b"open", dup=True)]
+
+
+# -- on disk --------------------------------------------------------------------------------------------------------
+
+
+def test_a_lasting_session_writes_down_every_step() -> None:
+    to, _ = attached(window=2)
+    record = to.record = Record()
+    owe(to, b"0")
+    owe(to, b"1", b"2", qos=2)
+    assert (set(record.messages), record.is_sent, record.is_released) == ({1, 2, 3}, {1, 2}, set())
+    to.acknowledged(PUBREC, 2)
+    assert record.is_released == {2}
+    to.acknowledged(PUBACK, 1)
+    to.acknowledged(PUBCOMP, 2)
+    assert (set(record.messages), record.is_sent) == ({3}, {3})
+
+
+def test_qos_2_is_seen_only_when_it_is_on_disk() -> None:
+    """Seen and then lost in a crash, it would come again under another identifier. Order is kept meanwhile."""
+    to, wire = attached()
+    record = to.record = Record()
+    record.promise = Promise()
+    owe(to, b"0", qos=2)
+    owe(to, b"1")
+    assert wire.take() == []
+    promise, record.promise = record.promise, None
+    promise.resolve(None)
+    assert wire.take() == [Sent(1, b"0", 2), Sent(2, b"1")]
+    record.promise = promise = Promise()
+    to.acknowledged(PUBREC, 1)
+    assert wire.take() == [], "a PUBREL that is forgotten would be followed by the message again"
+    to.acknowledged(PUBREC, 1)
+    assert wire.take() == []
+    promise.resolve(None)
+    assert wire.take() == [Released(1)]
+
+
+def test_what_the_disk_refuses_is_held_until_it_does_not() -> None:
+    to, wire = attached()
+    record = to.record = Record()
+    first, second = record.promise, _ = Promise(), Promise()
+    owe(to, b"0", qos=2)
+    record.promise = second
+    first.resolve(StorageError("full"))
+    assert wire.take() == []
+    record.promise = None
+    second.resolve(None)
+    assert wire.take() == [Sent(1, b"0", 2)]
+
+
+@pytest.mark.parametrize("end", ["clear", "drop"])
+def test_a_promise_for_a_message_that_is_gone_is_nothing(end: str) -> None:
+    to, wire = attached(max_queued_messages=0)
+    record = to.record = Record()
+    promise = record.promise = Promise()
+    owe(to, b"0", qos=2)
+    if end == "clear":
+        to.clear()
+    else:
+        assert to.dropped == {"max_queued_messages": 1}
+    promise.resolve(None)
+    assert wire.take() == []
+
+
+def test_what_was_on_disk_is_owed_as_before() -> None:
+    budget = QueueBudget(1 << 30)
+    to = session(budget)
+    states = [OutgoingState.RELEASED, OutgoingState.SENT, OutgoingState.QUEUED]
+    for packet_id, state in enumerate(states, 8):
+        to.restore(Outgoing(message(b"%d" % packet_id, 2), packet_id, 2, False, (), None, state))
+    assert (budget.messages, to.queued, to.in_flight) == (1, 1, 2)
+    wire = Wire()
+    to.attach(wire, is_resumed=True)
+    owe(to, b"new")
+    assert wire.take() == [Released(8), Sent(9, b"9", 2, True), Sent(10, b"10", 2), Sent(11, b"new")]
+    assert budget.messages == 0
+
+
+# -- anything, in any order -----------------------------------------------------------------------------------------
+
+
+class SessionBesideClient(RuleBasedStateMachine):
+    """A session, a client that acknowledges in its own time and vanishes at will, and the limits between them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.budget = QueueBudget(40 * OUTGOING_BYTES)
+        self.session = Session("account:1", "client", SessionLimits(6, 60), self.budget)
+        self.neighbour = Session("account:1", "other", SessionLimits(), self.budget)
+        self.session.on_drop = self._dropped
+        self.record = self.session.record = Record()
+        self.wire: Wire | None = None
+        self.number = 0
+        self.owed: list[tuple[int, bytes]] = []
+        """Every message that was sent to it and not dropped: QoS and payload, in order."""
+        self.seen: list[tuple[int, bytes]] = []
+        """What the client has taken in: of QoS 2, each message once; of QoS 1, those that were no duplicates."""
+        self.unacknowledged: dict[int, Sent] = {}
+        """PUBLISH packets that this connection has brought, by identifier."""
+        self.received: set[int] = set()
+        """The client's QoS 2 identifiers, from PUBLISH to PUBREL: they outlive its connections."""
+        self.to_complete: set[int] = set()
+
+    def _dropped(self, _: Session, _limit: str, message: Message) -> None:
+        self.owed = [entry for entry in self.owed if entry[1] != message.payload]
+
+    def _listen(self) -> None:
+        assert self.wire is not None
+        for packet in self.wire.take():
+            if isinstance(packet, Released):
+                self.received.discard(packet.packet_id)
+                self.unacknowledged.pop(packet.packet_id, None)
+                self.to_complete.add(packet.packet_id)
+                continue
+            assert packet.packet_id not in self.unacknowledged, "[MQTT-2.2.1-4]"
+            assert packet.packet_id not in self.to_complete
+            self.unacknowledged[packet.packet_id] = packet
+            entry = (packet.qos, packet.payload)
+            if packet.qos == 2 and packet.packet_id in self.received:
+                assert packet.dup, "a new message under an identifier that is in use"
+                continue
+            if packet.qos == 2:
+                self.received.add(packet.packet_id)
+                assert entry not in self.seen, "[MQTT-4.3.3-7]: twice"
+                self.seen.append(entry)
+            elif not packet.dup or entry not in self.seen:
+                self.seen.append(entry)
+
+    @rule(qos=st.integers(1, 2), size=st.integers(0, 20))
+    def owe(self, qos: int, size: int) -> None:
+        self.number += 1
+        payload = b"%d:" % self.number + b"x" * size
+        self.owed.append((qos, payload))
+        self.session.send(message(payload, qos), qos, False, ())
+        if self.wire is not None:
+            self._listen()
+
+    @rule(count=st.integers(1, 5))
+    def others_spend(self, count: int) -> None:
+        owe(self.neighbour, *[b"x"] * count)
+
+    @rule()
+    def others_are_done(self) -> None:
+        self.neighbour.clear()
+
+    @rule(window=st.integers(1, 4))
+    def connect(self, window: int) -> None:
+        """Again, without a goodbye, if it was there."""
+        self.unacknowledged, self.to_complete = {}, set()
+        self.wire = Wire(window)
+        self.session.attach(self.wire, is_resumed=True)
+        self._listen()
+
+    @precondition(lambda self: self.wire is not None)
+    @rule()
+    def vanish(self) -> None:
+        self.wire = self.session.link = None
+        self.unacknowledged, self.to_complete = {}, set()
+
+    @precondition(lambda self: self.unacknowledged)
+    @rule(data=st.data(), is_failure=st.booleans())
+    def acknowledge(self, data: st.DataObject, is_failure: bool) -> None:
+        packet = self.unacknowledged[data.draw(st.sampled_from(sorted(self.unacknowledged)))]
+        kind = PUBACK if packet.qos == 1 else PUBREC
+        is_failure = is_failure and packet.packet_id not in self.received
+        if packet.qos == 1:
+            del self.unacknowledged[packet.packet_id]
+        assert self.session.acknowledged(kind, packet.packet_id, is_failure=is_failure)
+        self._listen()
+
+    @precondition(lambda self: self.to_complete)
+    @rule(data=st.data())
+    def complete(self, data: st.DataObject) -> None:
+        packet_id = data.draw(st.sampled_from(sorted(self.to_complete)))
+        self.to_complete.remove(packet_id)
+        assert self.session.acknowledged(PUBCOMP, packet_id)
+        self._listen()
+
+    @precondition(lambda self: self.wire is not None)
+    @rule(kind=st.sampled_from([PUBACK, PUBREC, PUBCOMP]), packet_id=st.integers(60_000, 65_535))
+    def acknowledge_nothing(self, kind: PacketType, packet_id: int) -> None:
+        assert not self.session.acknowledged(kind, packet_id)
+
+    @rule()
+    def restart(self) -> None:
+        """The server is killed and comes back with what was on disk."""
+        assert isinstance(self.record, Record)
+        restored = Session("account:1", "client", SessionLimits(6, 60), self.budget)
+        outgoing = list(self.record.messages.values())
+        states = dict.fromkeys(self.record.messages, OutgoingState.QUEUED)
+        states |= dict.fromkeys(self.record.is_sent, OutgoingState.SENT)
+        states |= dict.fromkeys(self.record.is_released, OutgoingState.RELEASED)
+        old, self.session = self.session, restored
+        old.record = None
+        old.clear()
+        for kept in outgoing:
+            state = states[kept.packet_id]
+            restored.restore(Outgoing(kept.message, kept.packet_id, kept.qos, False, (), None, state))
+        restored.on_drop = self._dropped
+        restored.record = self.record
+        self.wire = None
+        self.unacknowledged, self.to_complete = {}, set()
+
+    @invariant()
+    def window_is_kept(self) -> None:
+        """[MQTT-3.3.4-9]"""
+        if self.wire is not None:
+            assert len(self.unacknowledged) <= self.wire.window
+        states = [outgoing.state for outgoing in self.session.outgoing]
+        assert self.session.in_flight == len(states) - states.count(OutgoingState.QUEUED)
+
+    @invariant()
+    def limits_are_kept(self) -> None:
+        assert self.session.queued <= 6
+        assert self.session.queued <= 1 or self.session.queued_bytes <= 60
+
+    @invariant()
+    def the_record_says_the_same(self) -> None:
+        assert [o.packet_id for o in self.session.outgoing] == list(self.record.messages)
+        sent = {o.packet_id for o in self.session.outgoing if o.state is not OutgoingState.QUEUED}
+        assert sent == self.record.is_sent
+
+    @invariant()
+    def order_is_kept(self) -> None:
+        """[MQTT-4.6.0-6]: what was seen is a run of what was owed, but for what was dropped since."""
+        owed = [entry for entry in self.owed if entry in self.seen]
+        assert [entry for entry in self.seen if entry in self.owed] == owed
+
+    def teardown(self) -> None:
+        """A client that comes back and acknowledges everything gets everything that was not dropped."""
+        if self.wire is None:
+            self.connect(3)
+        while self.unacknowledged or self.to_complete:
+            for packet_id in sorted(self.to_complete):
+                self.to_complete.remove(packet_id)
+                assert self.session.acknowledged(PUBCOMP, packet_id)
+                self._listen()
+            for packet_id, packet in sorted(self.unacknowledged.items()):
+                if packet.qos == 1:
+                    del self.unacknowledged[packet_id]
+                assert self.session.acknowledged(PUBACK if packet.qos == 1 else PUBREC, packet_id)
+                self._listen()
+        assert set(self.owed) <= set(self.seen)
+        assert list(self.session.outgoing) == []
+        self.neighbour.clear()
+        assert (self.budget.bytes, self.budget.messages) == (0, 0)
+
+
+test_session_beside_client = SessionBesideClient.TestCase
+test_session_beside_client.settings = settings(max_examples=100, stateful_step_count=40)

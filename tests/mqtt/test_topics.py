@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headwater.mqtt.errors import MalformedPacket
-from headwater.mqtt.topics import check_topic_filter, check_topic_name, parse_text
+from headwater.mqtt.topics import check_topic_name, judge_topic_filter, matches, parse_text, split_share
 
 from .strategies import texts, topic_filters, topic_names
+from .test_topic_tree import matches as matches_read_aloud
 
 
 @given(texts)
@@ -82,16 +83,18 @@ def test_4_7_1_1_names_hold_no_wildcard_and_something(topic: str) -> None:
         check_topic_name(topic, max_levels=32)
 
 
-@pytest.mark.parametrize("check", [check_topic_name, check_topic_filter])
-def test_depth_is_limited_by_levels(check: object) -> None:
-    assert callable(check)
-    check("/".join("a" * 4), max_levels=4)
-    check("///", max_levels=4)
+def test_depth_is_limited_by_levels() -> None:
+    for topic in ("/".join("a" * 4), "///"):
+        check_topic_name(topic, max_levels=4)
+        assert judge_topic_filter(topic, max_levels=4) is None
+        assert judge_topic_filter(f"$share/g/{topic}", max_levels=4) is None, "what is in front is no level"
     with pytest.raises(MalformedPacket, match="more than 4 levels"):
-        check("////", max_levels=4)
+        check_topic_name("////", max_levels=4)
+    assert "more than 4 levels" in str(judge_topic_filter("////", max_levels=4))
     started_s = time.perf_counter()
     with pytest.raises(MalformedPacket):
-        check("/" * 65_535, max_levels=32)
+        check_topic_name("/" * 65_535, max_levels=32)
+    assert judge_topic_filter("/" * 65_535, max_levels=32) is not None
     assert time.perf_counter() - started_s < 0.5
 
 
@@ -100,14 +103,15 @@ def test_depth_is_limited_by_levels(check: object) -> None:
 
 @given(topic_filters)
 def test_topic_filters_are_accepted(topic_filter: str) -> None:
-    check_topic_filter(topic_filter, max_levels=6)
+    assert judge_topic_filter(topic_filter, max_levels=6) is None
+    assert judge_topic_filter(f"$share/group/{topic_filter}", max_levels=6) is None
 
 
 @pytest.mark.parametrize(
     "topic_filter", ["#", "+", "/", "a", "a/#", "a/+", "+/+", "+/#", "/#", "a//#", "+/a/+", "$SYS/#"]
 )
 def test_4_7_1_filters_of_the_specification(topic_filter: str) -> None:
-    check_topic_filter(topic_filter, max_levels=32)
+    assert judge_topic_filter(topic_filter, max_levels=32) is None
 
 
 @pytest.mark.parametrize(
@@ -116,18 +120,39 @@ def test_4_7_1_filters_of_the_specification(topic_filter: str) -> None:
 )
 def test_4_7_1_2_the_multi_level_wildcard_is_the_whole_last_level(topic_filter: str) -> None:
     """[MQTT-4.7.1-2]"""
-    with pytest.raises(MalformedPacket):
-        check_topic_filter(topic_filter, max_levels=32)
+    assert judge_topic_filter(topic_filter, max_levels=32) is not None
 
 
 @pytest.mark.parametrize("topic_filter", ["a+", "+a", "a/b+/c", "++", "a/+b"])
 def test_4_7_1_3_the_single_level_wildcard_is_a_whole_level(topic_filter: str) -> None:
     """[MQTT-4.7.1-3]"""
-    with pytest.raises(MalformedPacket):
-        check_topic_filter(topic_filter, max_levels=32)
+    assert judge_topic_filter(topic_filter, max_levels=32) is not None
 
 
 def test_4_7_3_1_an_empty_filter_is_refused() -> None:
     """[MQTT-4.7.3-1]"""
-    with pytest.raises(MalformedPacket):
-        check_topic_filter("", max_levels=32)
+    assert judge_topic_filter("", max_levels=32) is not None
+
+
+# -- shared subscriptions -------------------------------------------------------------------------------------------
+
+
+def test_a_share_is_split_into_its_group_and_its_filter() -> None:
+    assert split_share("$share/workers/jobs/#") == ("workers", "jobs/#")
+    assert split_share("$share/workers//jobs") == ("workers", "/jobs")
+    assert split_share("$shared/workers/jobs") == (None, "$shared/workers/jobs")
+    assert split_share("share/workers/jobs") == (None, "share/workers/jobs")
+
+
+@pytest.mark.parametrize("topic_filter", ["$share/", "$share//t", "$share/g", "$share/g/", "$share/+/t", "$share/g#/t"])
+def test_4_8_2_a_shared_subscription_names_a_group_and_a_filter(topic_filter: str) -> None:
+    """[MQTT-4.8.2-1] [MQTT-4.8.2-2]"""
+    assert judge_topic_filter(topic_filter, max_levels=32) is not None
+
+
+# -- what matches what ----------------------------------------------------------------------------------------------
+
+
+@given(topic_filters, topic_names)
+def test_matches_agrees_with_the_specification_read_aloud(topic_filter: str, topic: str) -> None:
+    assert matches(topic_filter, topic) is matches_read_aloud(topic_filter, topic)

@@ -12,7 +12,42 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-Properties = Mapping[int, Any]
+
+class PropertyId(enum.IntEnum):
+    """The properties of MQTT 5.0 (section 2.2.2.2)."""
+
+    PAYLOAD_FORMAT_INDICATOR = 0x01
+    MESSAGE_EXPIRY_INTERVAL = 0x02
+    CONTENT_TYPE = 0x03
+    RESPONSE_TOPIC = 0x08
+    CORRELATION_DATA = 0x09
+    SUBSCRIPTION_IDENTIFIER = 0x0B
+    SESSION_EXPIRY_INTERVAL = 0x11
+    ASSIGNED_CLIENT_IDENTIFIER = 0x12
+    SERVER_KEEP_ALIVE = 0x13
+    AUTHENTICATION_METHOD = 0x15
+    AUTHENTICATION_DATA = 0x16
+    REQUEST_PROBLEM_INFORMATION = 0x17
+    WILL_DELAY_INTERVAL = 0x18
+    REQUEST_RESPONSE_INFORMATION = 0x19
+    RESPONSE_INFORMATION = 0x1A
+    SERVER_REFERENCE = 0x1C
+    REASON_STRING = 0x1F
+    RECEIVE_MAXIMUM = 0x21
+    TOPIC_ALIAS_MAXIMUM = 0x22
+    TOPIC_ALIAS = 0x23
+    MAXIMUM_QOS = 0x24
+    RETAIN_AVAILABLE = 0x25
+    USER_PROPERTY = 0x26
+    MAXIMUM_PACKET_SIZE = 0x27
+    WILDCARD_SUBSCRIPTION_AVAILABLE = 0x28
+    SUBSCRIPTION_IDENTIFIER_AVAILABLE = 0x29
+    SHARED_SUBSCRIPTION_AVAILABLE = 0x2A
+
+
+Properties = Mapping[PropertyId, Any]
+"""Values by property: int, str or bytes as the specification's types say; USER_PROPERTY is a tuple of (name, value)
+pairs in order, SUBSCRIPTION_IDENTIFIER a tuple of integers."""
 NO_PROPERTIES: Properties = MappingProxyType({})
 
 
@@ -60,6 +95,7 @@ class ConnectReturnCode(enum.IntEnum):
 
 
 SUBACK_FAILURE = 0x80
+"""The one failure code of SUBACK in 3.1.1 (section 3.9.3)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +122,8 @@ class Connect:
 @dataclass(frozen=True, slots=True)
 class Connack:
     session_present: bool
-    return_code: int
+    reason_code: int
+    """A ConnectReturnCode in 3.1.1, a ReasonCode in 5.0."""
     properties: Properties = field(default_factory=_no_properties)
 
 
@@ -113,8 +150,14 @@ class Acknowledgement:
 
 
 class Subscription(NamedTuple):
+    """A topic filter with its subscription options (5.0 section 3.8.3.1)."""
+
     topic_filter: str
     qos: int
+    no_local: bool = False
+    retain_as_published: bool = False
+    retain_handling: int = 0
+    """Retained messages are sent: 0 always, 1 when the subscription is new, 2 never."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +172,7 @@ class Subscribe:
 @dataclass(frozen=True, slots=True)
 class Suback:
     packet_id: int
-    return_codes: tuple[int, ...]
+    reason_codes: tuple[int, ...]
     properties: Properties = field(default_factory=_no_properties)
 
 
@@ -143,6 +186,8 @@ class Unsubscribe:
 @dataclass(frozen=True, slots=True)
 class Unsuback:
     packet_id: int
+    reason_codes: tuple[int, ...] = ()
+    """One for each filter in 5.0, none in 3.1.1."""
     properties: Properties = field(default_factory=_no_properties)
 
 
@@ -162,6 +207,14 @@ class Disconnect:
     properties: Properties = field(default_factory=_no_properties)
 
 
+@dataclass(frozen=True, slots=True)
+class Auth:
+    """Enhanced authentication (5.0 section 3.15)."""
+
+    reason_code: int = 0
+    properties: Properties = field(default_factory=_no_properties)
+
+
 Packet = (
     Connect
     | Connack
@@ -174,4 +227,5 @@ Packet = (
     | Pingreq
     | Pingresp
     | Disconnect
+    | Auth
 )

@@ -1,514 +1,451 @@
-"""The server's side of one MQTT connection, without I/O: bytes in, decisions asked of a handler, bytes out.
+"""A client's session: what the server keeps for it from one network connection to the next (5.0 section 4.1).
 
-Strategy: nearly every packet a telemetry broker receives is a PUBLISH on a topic the same connection used before.
-`receive` therefore cuts frames and handles PUBLISH in one loop over one `bytes` object, with integer offsets, no
-object per packet and one dictionary look-up from the raw topic to the function that takes its messages. Every other
-packet type goes through `decode`. Keep the two in step: `tests/mqtt/test_session.py` runs both over the same bytes.
+Subscriptions, QoS 1 and 2 messages that are owed to the client, and QoS 2 messages of the client that it has not
+released. Knows no socket and no disk: messages leave through a `Link`, and what must survive a restart is told to a
+`SessionRecord`, which only persistent sessions have.
 
-Knows no socket, clock or subscription table; `now_ns` is handed in.
+Strategy: a message gets its packet identifier when it is queued, not when it is sent. So one record on disk says all,
+a message that was sent twice around a crash has the same identifier both times, and QoS 2 stays exactly once.
 """
 
 from __future__ import annotations
 
+import enum
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from headwater.errors import StorageError
-from headwater.mqtt.decode import parse_packet
-from headwater.mqtt.encode import (
-    PINGRESP,
-    PUBACK_HEAD,
-    PUBCOMP_HEAD,
-    PUBREC_HEAD,
-    render_packet,
-    render_publish,
-)
-from headwater.mqtt.errors import MalformedPacket, MqttProtocolError, PacketTooLarge, UnacceptableProtocol
-from headwater.mqtt.packets import (
-    SUBACK_FAILURE,
-    Acknowledgement,
-    Connack,
-    Connect,
-    ConnectReturnCode,
-    Disconnect,
-    Packet,
-    PacketType,
-    ProtocolLevel,
-    Suback,
-    Subscribe,
-    Unsuback,
-    Unsubscribe,
-)
-from headwater.mqtt.topics import check_topic_filter, check_topic_name, parse_text
+from headwater.mqtt.message import Message
+from headwater.mqtt.packets import PacketType, Subscription, Will
+from headwater.mqtt.publishing import Pending
+from headwater.mqtt.topic_tree import Grant, SharedGroup
 
-MAX_CONNECT_BYTES = 65_536
-"""A CONNECT holds names and a will; nobody unknown may make us keep more."""
-MAX_SUBSCRIBE_BYTES = 65_536
-"""SUBSCRIBE and UNSUBSCRIBE: a limit of their own, because a byte of a filter costs more than one of a payload."""
-MAX_CONTROL_BYTES = 4_096
-"""Acknowledgements, PINGREQ and DISCONNECT are two to four bytes in 3.1.1."""
-MAX_CACHED_TARGETS = 1_000
-"""Topics per connection whose target is remembered; a client that invents topics must not grow us."""
-MAX_UNRELEASED = 100
-"""QoS 2 messages received and not yet released, per connection."""
-
-
-class Pending(Protocol):
-    """Something that will be on disk, or fail to get there."""
-
-    def add_callback(self, callback: Callable[[Exception | None], None]) -> None:
-        """Call `callback` once, with None when stored or with what went wrong."""
-
-
-PublishTarget = Callable[[bytes, int, int], Pending | None]
-"""Takes (payload, flags, at_ns): `flags` are the lower four bits of PUBLISH (DUP, QoS, RETAIN), `at_ns` the time of
-receipt. Answers what an acknowledgement has to wait for, or None for nothing. Raises StorageError only."""
-
-
-class SessionHandler(Protocol):
-    """What a session asks of its surroundings."""
-
-    def authenticate(self, connect: Connect) -> ConnectReturnCode:
-        """Whether this client may connect, as what, and what that ends elsewhere."""
-
-    def resolve_publish(self, topic: str) -> PublishTarget:
-        """Who takes messages for a well-formed topic name. Never fails: without right, a target that drops."""
-
-    def subscribe(self, topic_filter: str, qos: int) -> int:
-        """Add a subscription; the granted QoS or SUBACK_FAILURE."""
-
-    def unsubscribe(self, topic_filter: str) -> None:
-        """Remove a subscription, if there is one."""
-
-    def output_ready(self) -> None:
-        """There is output although `receive` is not running."""
-
-    def storing_failed(self, error: Exception) -> None:
-        """A message could not be stored, so its acknowledgement will never come."""
+MAX_PACKET_ID = 65_535
+OUTGOING_BYTES = 300
+"""What a message that waits takes beside its bytes, against the limit for all sessions together."""
+NEVER_S = 0xFFFF_FFFF
+"""A Session Expiry Interval that never ends (5.0 section 3.1.2.11.2)."""
 
 
 @dataclass(frozen=True, slots=True)
 class SessionLimits:
-    max_packet_bytes: int = 262_144
-    max_topic_bytes: int = 1_024
-    max_topic_levels: int = 32
-    max_wildcard_levels: int = 8
-    max_client_id_bytes: int = 128
-    max_subscribe_filters: int = 50
-    max_in_flight: int = 20
+    """What one session may hold."""
+
     max_queued_messages: int = 1_000
     max_queued_bytes: int = 1_048_576
 
 
-class _Acknowledgements:
-    """Acknowledgements that wait for one commit, in the order of their messages [MQTT-4.6.0-2]."""
+class QueueBudget:
+    """The bytes that wait in all sessions together, against one limit."""
 
-    __slots__ = ("is_kept", "packets", "pending", "session")
+    __slots__ = ("bytes", "max_bytes", "messages")
 
-    def __init__(self, session: ServerSession, pending: Pending, packet: bytes) -> None:
-        self.session = session
-        self.pending = pending
-        self.packets = bytearray(packet)
-        self.is_kept = False
-        """What they promise is true; they may still have to wait for earlier ones."""
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self.bytes = 0
+        self.messages = 0
 
-    def release(self, error: Exception | None) -> None:
-        self.session.release_acknowledgements(self, error)
+    @property
+    def is_spent(self) -> bool:
+        return self.bytes > self.max_bytes
 
 
-class ServerSession:
-    """One client's connection, from its first byte to its last.
+class OutgoingState(enum.IntEnum):
+    QUEUED = 0
+    SENT = 1
+    RELEASED = 2
+    """QoS 2: PUBREC has come, and only PUBREL is owed [MQTT-4.3.3-5]."""
 
-    Usage: `receive(data, now_ns)` for what arrived, then `take_output()`. When `receive` raises
-    MqttProtocolError, send what `take_output` still holds and close; the session takes no more. When
-    `is_finished` turns true the client said goodbye: close.
-    """
+
+class Outgoing:
+    """A QoS 1 or 2 message that is owed to the client."""
+
+    __slots__ = ("group", "is_held", "message", "packet_id", "qos", "retain", "state", "subscription_ids")
+
+    def __init__(
+        self,
+        message: Message,
+        packet_id: int,
+        qos: int,
+        retain: bool,
+        subscription_ids: tuple[int, ...],
+        group: SharedGroup[Session] | None,
+        state: OutgoingState = OutgoingState.QUEUED,
+    ) -> None:
+        self.message = message
+        self.packet_id = packet_id
+        self.qos = qos
+        self.retain = retain
+        self.subscription_ids = subscription_ids
+        self.group = group
+        """The shared subscription it came by; another member may get it while it has not been sent."""
+        self.state = state
+        self.is_held = False
+        """It must be on disk before the client may see it (or its PUBREL)."""
+
+
+class Link(Protocol):
+    """A session's way to its client while that is connected."""
+
+    window: int
+    """The most QoS 1 and 2 messages that may be unacknowledged [MQTT-3.3.4-9]."""
+    is_congested: bool
+    """The client does not read what it was sent."""
+
+    def send_qos0(self, message: Message, retain: bool, subscription_ids: tuple[int, ...]) -> str | None:
+        """Send a message, or answer the limit because of which it was dropped."""
+
+    def send_outgoing(self, outgoing: Outgoing, *, dup: bool) -> str | None:
+        """Send a PUBLISH of QoS 1 or 2, or answer the limit because of which the client can never get it."""
+
+    def send_pubrel(self, packet_id: int) -> None:
+        """Send the PUBREL of a message whose PUBREC came."""
+
+
+class SessionRecord(Protocol):
+    """Where a persistent session writes down what must survive."""
+
+    def save_outgoing(self, outgoing: Outgoing) -> None: ...
+
+    def mark_sent(self, packet_id: int) -> None: ...
+
+    def mark_released(self, packet_id: int) -> None: ...
+
+    def delete_outgoing(self, packet_id: int) -> None: ...
+
+    def save_received(self, packet_id: int) -> None: ...
+
+    def delete_received(self, packet_id: int) -> None: ...
+
+    def written(self) -> Pending | None:
+        """Kept once everything recorded so far is on disk; None when it is."""
+
+
+class Session:
+    """The state of one client; call everything from one thread."""
 
     __slots__ = (
-        "_acknowledgements",
-        "_handler",
+        "_again",
+        "_budget",
         "_in_flight",
         "_limits",
-        "_needed",
-        "_newest_acknowledgements",
         "_next_packet_id",
-        "_output",
-        "_queue",
+        "_outgoing",
         "_queued_bytes",
-        "_tail",
-        "_targets",
-        "_unreleased",
+        "_unsent",
         "client_id",
-        "dropped_messages",
-        "is_connected",
-        "is_finished",
-        "keep_alive_s",
+        "dropped",
+        "expiry_s",
+        "link",
+        "number",
+        "on_drop",
+        "owner",
+        "record",
+        "subscriptions",
+        "unreleased",
+        "was_resumed",
+        "will",
     )
 
-    def __init__(self, handler: SessionHandler, limits: SessionLimits) -> None:
-        self._handler = handler
+    def __init__(self, owner: str, client_id: str, limits: SessionLimits, budget: QueueBudget) -> None:
+        self.owner = owner
+        """The principal it belongs to (`Principal.key`); with the client id, what makes it this session."""
+        self.client_id = client_id
         self._limits = limits
-        self._tail: bytearray | None = None
-        self._needed = 0
-        self._output: list[bytes] = []
-        self._targets: dict[bytes, PublishTarget] = {}
-        self._acknowledgements: deque[_Acknowledgements] | None = None
-        self._newest_acknowledgements: _Acknowledgements | None = None
-        self._unreleased: set[int] | None = None
-        self._in_flight: dict[int, bytes] | None = None
-        self._queue: deque[tuple[bytes, bytes]] | None = None
+        self._budget = budget
+        self.number = 0
+        """Of its record on disk; 0 without one."""
+        self.expiry_s = 0
+        self.will: Will | None = None
+        self.link: Link | None = None
+        self.record: SessionRecord | None = None
+        self.on_drop: Callable[[Session, str, Message], None] | None = None
+        self.subscriptions: dict[str, tuple[Subscription, int]] | None = None
+        """By filter as the client wrote it: options and subscription identifier (0 for none)."""
+        self._outgoing: dict[int, Outgoing] | None = None
+        self._unsent: deque[Outgoing] | None = None
+        self._again: dict[int, Outgoing] | None = None
+        """What was sent on an earlier connection and has to wait for the window of this one."""
+        self._in_flight = 0
         self._queued_bytes = 0
         self._next_packet_id = 0
-        self.client_id: str | None = None
-        """As CONNECT said, accepted or not."""
-        self.keep_alive_s = 0
-        self.is_connected = False
-        self.is_finished = False
-        self.dropped_messages = 0
-        """Messages for this client that found its queue full."""
+        self.unreleased: set[int] | None = None
+        """QoS 2 packet identifiers received and not yet released [MQTT-4.3.3-10]."""
+        self.dropped: dict[str, int] | None = None
+        """Messages for this client that were dropped, by limit."""
+        self.was_resumed = False
+        """What the client remembers of it may be older than what is kept here, so that it may acknowledge what is
+        unknown."""
 
-    # -- bytes in -----------------------------------------------------------------------------------------------
+    @property
+    def in_flight(self) -> int:
+        """Messages sent and not acknowledged for good."""
+        return self._in_flight + len(self._again or ())
 
-    def receive(self, data: bytes, now_ns: int) -> bool:
-        """Take bytes from the peer in any portion. True when they completed a packet: only that counts as activity.
+    @property
+    def queued(self) -> int:
+        """Messages not sent yet."""
+        return len(self._unsent) if self._unsent is not None else 0
 
-        Raises MqttProtocolError when the connection must be closed, StorageError when a message cannot be taken in.
-        """
-        tail = self._tail
-        if tail is not None:
-            tail += data
-            if len(tail) < self._needed:
-                return False
-            data = bytes(tail)
-            self._tail = None
-        position = 0
-        try:
-            if not self.is_connected:
-                position = self._receive_connect(data)
-                if not position:
-                    return False
-            position = self._receive_packets(data, position, now_ns)
-        except MqttProtocolError:
-            self.is_finished = True
-            raise
-        if not self.is_finished and position < len(data):  # nothing after DISCONNECT is processed
-            self._keep_tail(data, position)
-        return position > 0
+    @property
+    def queued_bytes(self) -> int:
+        return self._queued_bytes
 
-    def _keep_tail(self, data: bytes, position: int) -> None:
-        """Keep an unfinished packet, and learn how long it will be so that no byte is scanned twice."""
-        self._tail = bytearray(data[position:])
-        header = parse_frame_length(data, position, len(data))
-        self._needed = 2 if header is None else sum(header) - position
+    @property
+    def is_ready(self) -> bool:
+        """Whether a message would go out at once: the client is here and keeps up."""
+        return self.link is not None and not (self.link.is_congested or self._unsent or self._again)
 
-    def _receive_connect(self, data: bytes) -> int:
-        """The first packet [MQTT-3.1.0-1]; judged by its first byte, before anything is kept of it."""
-        if data[:1] != b"\x10":
-            raise MqttProtocolError("the first packet is not CONNECT")
-        header = parse_frame_length(data, 0, len(data))
-        if header is not None and header[1] > MAX_CONNECT_BYTES:
-            raise PacketTooLarge(f"CONNECT is larger than {MAX_CONNECT_BYTES} bytes")
-        if header is None or sum(header) > len(data):
-            self._keep_tail(data, 0)
-            return 0
-        start, length = header
-        try:
-            packet = parse_packet(data[0], data[start : start + length])
-        except UnacceptableProtocol as error:
-            self._output.append(_refuse_level(error.level))
-            raise
-        assert isinstance(packet, Connect)
-        self._accept_connect(packet)
-        return start + length
+    @property
+    def outgoing(self) -> Iterator[Outgoing]:
+        """Everything owed, in order."""
+        return iter((self._outgoing or {}).values())
 
-    def _accept_connect(self, connect: Connect) -> None:
-        code = ConnectReturnCode.ACCEPTED
-        id_bytes = len(connect.client_id.encode())
-        if (not id_bytes and not connect.clean_session) or id_bytes > self._limits.max_client_id_bytes:
-            code = ConnectReturnCode.IDENTIFIER_REJECTED  # [MQTT-3.1.3-8]
-        else:
-            code = self._handler.authenticate(connect)
-        self.client_id = connect.client_id
-        self._output.append(render_packet(Connack(session_present=False, return_code=code)))
-        if code is not ConnectReturnCode.ACCEPTED:  # [MQTT-3.2.2-5]
-            raise MqttProtocolError(f"connection refused: {code.name.lower().replace('_', ' ')}")
-        self.keep_alive_s = connect.keep_alive_s
-        self.is_connected = True
+    # -- messages for the client ----------------------------------------------------------------------------------
 
-    def _receive_packets(self, data: bytes, position: int, now_ns: int) -> int:
-        """Handle every whole packet from `position` on; the position of the first unfinished one."""
-        end = len(data)
-        targets, output = self._targets, self._output
-        max_packet_bytes = self._limits.max_packet_bytes
-        while end - position >= 2:
-            first_byte = data[position]
-            length = data[position + 1]
-            start = position + 2
-            if length > 127:
-                header = parse_frame_length(data, position, end)
-                if header is None:
-                    break
-                start, length = header
-            if length > max_packet_bytes:
-                raise PacketTooLarge(f"a packet is larger than {max_packet_bytes} bytes")
-            stop = start + length
-            if first_byte & 0xF0 != 0x30:
-                if first_byte == 0xC0 and not length:  # PINGREQ: thousands of them fit into one read [MQTT-3.12.4-1]
-                    output.append(PINGRESP)
-                    position = stop
-                    continue
-                most = MAX_SUBSCRIBE_BYTES if first_byte & 0xF0 in (0x80, 0xA0) else MAX_CONTROL_BYTES
-                if length > most:
-                    raise PacketTooLarge(f"a control packet is larger than {most} bytes")
-                if stop > end:
-                    break
-                packet = parse_packet(first_byte, data[start:stop], max_filters=self._limits.max_subscribe_filters)
-                self._handle(packet)
-                position = stop
-                if self.is_finished:
-                    break
-                continue
-            if stop > end:
-                break
-            if length < 2:
-                raise MalformedPacket("PUBLISH is too short")
-            topic_stop = start + 2 + (data[start] << 8 | data[start + 1])
-            if topic_stop > stop:
-                raise MalformedPacket("a topic reaches beyond its packet")
-            topic = data[start + 2 : topic_stop]
-            target = targets.get(topic)
-            if target is None:
-                target = self._resolve(topic)
-            qos_bits = first_byte & 0x0E
-            if qos_bits == 0:
-                target(data[topic_stop:stop], first_byte & 0x0F, now_ns)
-            elif qos_bits & 0x06 == 0x02:
-                payload_start = topic_stop + 2
-                packet_id = data[topic_stop:payload_start]
-                if payload_start > stop or packet_id == b"\0\0":  # [MQTT-2.3.1-1]
-                    raise MalformedPacket("PUBLISH has no packet identifier")
-                pending = target(data[payload_start:stop], first_byte & 0x0F, now_ns)
-                self._acknowledge(PUBACK_HEAD + packet_id, pending)
-            else:
-                self._receive_exactly_once(first_byte, data[topic_stop:stop], target, now_ns)
-            position = stop
-        return position
+    def deliver(self, message: Message, grant: Grant, group: SharedGroup[Session] | None = None) -> None:
+        """A message that one of the session's subscriptions matched, at the lower of both QoS [MQTT-3.8.4-8]."""
+        self.send(
+            message,
+            message.qos if message.qos < grant.qos else grant.qos,
+            message.retain and grant.retain_as_published,
+            grant.subscription_ids,
+            group,
+        )
 
-    def _resolve(self, raw_topic: bytes) -> PublishTarget:
-        limits = self._limits
-        if len(raw_topic) > limits.max_topic_bytes:
-            raise MalformedPacket(f"a topic is longer than {limits.max_topic_bytes} bytes", 0x90)
-        topic = parse_text(raw_topic)
-        check_topic_name(topic, max_levels=limits.max_topic_levels)
-        target = self._handler.resolve_publish(topic)
-        if len(self._targets) >= MAX_CACHED_TARGETS:
-            self._targets.clear()
-        self._targets[raw_topic] = target
-        return target
-
-    def _receive_exactly_once(self, first_byte: int, rest: bytes, target: PublishTarget, now_ns: int) -> None:
-        """QoS 2, the receiver's side (section 4.3.3, method B); also what is left of bad flags."""
-        if first_byte & 0x06 == 0x06:  # [MQTT-3.3.1-4]
-            raise MalformedPacket("PUBLISH has QoS 3")
-        if first_byte & 0x06 == 0:  # [MQTT-3.3.1-2]
-            raise MalformedPacket("PUBLISH has DUP with QoS 0")
-        packet_id = int.from_bytes(rest[:2], "big")
-        if len(rest) < 2 or not packet_id:
-            raise MalformedPacket("PUBLISH has no packet identifier")
-        if self._unreleased is None:
-            self._unreleased = set()
-        pending = None
-        if packet_id not in self._unreleased:  # the same message again is not delivered again [MQTT-4.3.3-2]
-            if len(self._unreleased) >= MAX_UNRELEASED:
-                raise MqttProtocolError(f"more than {MAX_UNRELEASED} QoS 2 messages are unreleased", 0x93)
-            self._unreleased.add(packet_id)
-            pending = target(rest[2:], first_byte & 0x0F, now_ns)
-        self._acknowledge(PUBREC_HEAD + rest[:2], pending)
-
-    # -- acknowledgements of what we received ------------------------------------------------------------------
-
-    def _acknowledge(self, packet: bytes, pending: Pending | None) -> None:
-        """Send an acknowledgement once what it promises is true, and not before any earlier one."""
-        waiting = self._newest_acknowledgements
-        if waiting is not None and (pending is None or waiting.pending is pending):
-            waiting.packets += packet
-        elif pending is None:
-            self._output.append(packet)
-        else:
-            if self._acknowledgements is None:
-                self._acknowledgements = deque()
-            waiting = self._newest_acknowledgements = _Acknowledgements(self, pending, packet)
-            self._acknowledgements.append(waiting)
-            pending.add_callback(waiting.release)
-            if self.is_finished:  # known at once, and broken: the handler has closed the connection
-                raise StorageError("a message could not be stored")
-
-    def release_acknowledgements(self, released: _Acknowledgements, error: Exception | None) -> None:
-        """The commit that `released` waits for has ended. Promises may be kept in any order, answers may not."""
-        if self.is_finished:
+    def send(
+        self,
+        message: Message,
+        qos: int,
+        retain: bool,
+        subscription_ids: tuple[int, ...],
+        group: SharedGroup[Session] | None = None,
+    ) -> None:
+        """Owe the client a message. Those of QoS 0 are for clients that are here; none waits."""
+        if qos == 0:
+            self.send_qos0(message, retain, subscription_ids)
             return
-        if error is not None:  # 3.1.1 cannot refuse: without an answer the client keeps its message
-            self._handler.storing_failed(error)
+        if self._outgoing is None or self._unsent is None:
+            self._outgoing, self._unsent = {}, deque()
+        packet_id = self._free_packet_id()
+        if packet_id is None:
+            self._drop("packet_identifiers", message)
             return
-        released.is_kept = True
-        waiting = self._acknowledgements
-        assert waiting
-        if waiting[0] is not released:
+        outgoing = Outgoing(message, packet_id, qos, retain, subscription_ids, group)
+        self._outgoing[packet_id] = outgoing
+        self._unsent.append(outgoing)
+        self._count(message, 1)
+        if self.record is not None:
+            self.record.save_outgoing(outgoing)
+            if qos == 2:  # seen by the client and lost by us, it would come again under another identifier
+                self._hold(outgoing)
+        self.pump()
+        self._keep_limits()
+
+    def send_qos0(self, message: Message, retain: bool, subscription_ids: tuple[int, ...]) -> None:
+        """Send a message if the client is here and keeps up."""
+        link = self.link
+        if link is not None:
+            limit = link.send_qos0(message, retain, subscription_ids)
+            if limit is not None:
+                self._drop(limit, message)
+
+    def pump(self) -> None:
+        """Send what the window allows."""
+        link, unsent = self.link, self._unsent
+        if link is None or link.is_congested:
             return
-        while waiting and waiting[0].is_kept:
-            self._output.append(bytes(waiting.popleft().packets))
-        if not waiting:
-            self._newest_acknowledgements = None
-        self._handler.output_ready()
+        while self._again and self._in_flight < link.window:
+            outgoing = self._again.pop(next(iter(self._again)))
+            self._in_flight += 1
+            limit = link.send_outgoing(outgoing, dup=True)
+            if limit is not None:
+                self._forget(outgoing)
+                self._drop(limit, outgoing.message)
+        if self._again or not unsent:
+            return
+        while unsent and self._in_flight < link.window and not unsent[0].is_held:
+            outgoing = unsent.popleft()
+            self._count(outgoing.message, -1)
+            outgoing.state = OutgoingState.SENT
+            self._in_flight += 1
+            if self.record is not None:
+                self.record.mark_sent(outgoing.packet_id)
+            limit = link.send_outgoing(outgoing, dup=False)
+            if limit is not None:
+                self._forget(outgoing)
+                self._drop(limit, outgoing.message)
 
-    # -- packets other than PUBLISH ---------------------------------------------------------------------------
+    def attach(self, link: Link, *, is_resumed: bool) -> None:
+        """The client is here. If it was before: everything that is in flight goes out again, in order, with its old
+        identifiers [MQTT-4.4.0-1] [MQTT-4.6.0-1]; then what has waited."""
+        self.link = link
+        self.was_resumed = is_resumed
+        self._in_flight = 0
+        self._again = None
+        for packet_id, outgoing in (self._outgoing or {}).items():
+            if outgoing.state is OutgoingState.RELEASED:
+                self._in_flight += 1
+                if not outgoing.is_held:
+                    link.send_pubrel(packet_id)
+            elif outgoing.state is OutgoingState.SENT:  # the window may be smaller than it was [MQTT-3.3.4-9]
+                self._again = self._again or {}
+                self._again[packet_id] = outgoing
+        self.pump()
 
-    def _handle(self, packet: Packet) -> None:
-        match packet:
-            case Acknowledgement():
-                self._handle_acknowledgement(packet)
-            case Subscribe():
-                self._handle_subscribe(packet)
-            case Unsubscribe():
-                self._handle_unsubscribe(packet)
-            case Disconnect():
-                self.is_finished = True
-            case Connect():
-                raise MqttProtocolError("a second CONNECT on one connection")  # [MQTT-3.1.0-2]
-            case _:
-                raise MqttProtocolError(f"a client never sends {type(packet).__name__.upper()}")
+    def acknowledged(self, kind: PacketType, packet_id: int, *, is_failure: bool = False) -> bool:
+        """PUBACK, PUBREC or PUBCOMP came. False when it answers nothing that was sent (with this QoS)."""
+        outgoing = self._outgoing.get(packet_id) if self._outgoing is not None else None
+        if outgoing is None or outgoing.state is OutgoingState.QUEUED:
+            return False
+        if (kind is PacketType.PUBACK) is not (outgoing.qos == 1):
+            return False
+        if self._again and self._again.pop(packet_id, None) is not None:  # it has not been sent again, but came
+            self._in_flight += 1
+        if kind is PacketType.PUBREC and not is_failure:
+            if outgoing.state is OutgoingState.RELEASED:  # it came again
+                self._release(outgoing)
+                return True
+            outgoing.state = OutgoingState.RELEASED
+            if self.record is not None:
+                self.record.mark_released(packet_id)
+                self._hold(outgoing)
+            self._release(outgoing)  # unless it is held
+            return True
+        if kind is PacketType.PUBCOMP and outgoing.state is not OutgoingState.RELEASED:
+            return False
+        self._forget(outgoing)
+        self.pump()
+        return True
 
-    def _handle_acknowledgement(self, packet: Acknowledgement) -> None:
-        if packet.type is PacketType.PUBACK:
-            if self._in_flight is not None and self._in_flight.pop(packet.packet_id, None) is not None:
-                self._send_queued()
-        elif packet.type is PacketType.PUBREL:
-            if self._unreleased is not None:
-                self._unreleased.discard(packet.packet_id)
-            # An unknown identifier is answered too: the peer must be able to finish [MQTT-4.3.3-2].
-            self._acknowledge(PUBCOMP_HEAD + packet.packet_id.to_bytes(2, "big"), None)
-        else:  # we send QoS 0 and 1 only, so there is nothing a PUBREC or PUBCOMP could answer
-            raise MqttProtocolError(f"{packet.type.name} for a message that was never sent")
+    def has_sent(self, packet_id: int) -> bool:
+        """Whether a message with this identifier has gone out and its exchange is not over."""
+        outgoing = self._outgoing.get(packet_id) if self._outgoing is not None else None
+        return outgoing is not None and outgoing.state is not OutgoingState.QUEUED
 
-    def _handle_subscribe(self, packet: Subscribe) -> None:
-        codes = [self._subscribe(topic_filter, qos) for topic_filter, qos in packet.subscriptions]
-        codes += [SUBACK_FAILURE] * packet.unread
-        self._acknowledge(render_packet(Suback(packet.packet_id, tuple(codes))), None)
+    def revoke(self, is_meant: Callable[[Message], bool]) -> None:
+        """Rights are gone: messages that the client has not seen, or would see again, are not owed any more."""
+        self.take_unsent(lambda outgoing: is_meant(outgoing.message))
+        if self.link is None:
+            for outgoing in tuple(self.outgoing):
+                if outgoing.state is OutgoingState.SENT and is_meant(outgoing.message):
+                    self._forget(outgoing)
 
-    def _subscribe(self, topic_filter: str, qos: int) -> int:
-        limits = self._limits
-        if len(topic_filter.encode()) > limits.max_topic_bytes:
-            return SUBACK_FAILURE
-        check_topic_filter(topic_filter, max_levels=limits.max_topic_levels)
-        if topic_filter.count("+") > limits.max_wildcard_levels:
-            return SUBACK_FAILURE
-        return self._handler.subscribe(topic_filter, min(qos, 1))
-
-    def _handle_unsubscribe(self, packet: Unsubscribe) -> None:
-        for topic_filter in packet.topic_filters:
-            self._handler.unsubscribe(topic_filter)
-        self._acknowledge(render_packet(Unsuback(packet.packet_id)), None)
-
-    # -- messages for this client -----------------------------------------------------------------------------
-
-    def deliver_qos0(self, packet: bytes) -> None:
-        """Send a PUBLISH of QoS 0 that is already rendered (once for all its subscribers)."""
-        if not self.is_finished:
-            self._output.append(packet)
-
-    def deliver_qos1(self, topic: bytes, payload: bytes) -> str | None:
-        """Send a PUBLISH of QoS 1, at once or when the window allows. The oldest queued messages make room; then the
-        answer is the limit that was reached."""
-        if self.is_finished:
-            return None
-        if self._in_flight is None:
-            self._in_flight = {}
-            self._queue = deque()
-        assert self._queue is not None
-        self._queue.append((topic, payload))
-        self._queued_bytes += len(topic) + len(payload)
-        self._send_queued()
-        reached = None
-        while (limit := self._queue_limit()) is not None:
-            reached = limit
-            self._take_queued()
-            self.dropped_messages += 1
-        return reached
-
-    def _queue_limit(self) -> str | None:
-        """The limit that the queue is beyond."""
-        assert self._queue is not None
-        length, limits = len(self._queue), self._limits
-        if length > limits.max_queued_messages:
-            return "max_queued_messages"
-        return "max_queued_bytes" if length > 1 and self._queued_bytes > limits.max_queued_bytes else None
-
-    def _take_queued(self) -> tuple[bytes, bytes]:
-        assert self._queue is not None
-        topic, payload = self._queue.popleft()
-        self._queued_bytes -= len(topic) + len(payload)
-        return topic, payload
-
-    def _send_queued(self) -> None:
-        in_flight, queue = self._in_flight, self._queue
-        assert in_flight is not None
-        assert queue is not None
-        while queue and len(in_flight) < self._limits.max_in_flight:
-            topic, payload = self._take_queued()
-            packet_id = self._next_packet_id % 65_535 + 1
-            while packet_id in in_flight:  # [MQTT-2.3.1-4]
-                packet_id = packet_id % 65_535 + 1
-            self._next_packet_id = packet_id
-            in_flight[packet_id] = topic
-            self._output.append(render_publish(topic, payload, 1, packet_id))
-
-    # -- output and upkeep ------------------------------------------------------------------------------------
-
-    def take_output(self) -> bytes:
-        """Everything to be sent since the last call; empty when there is nothing."""
-        output = self._output
-        if not output:
-            return b""
-        taken = output[0] if len(output) == 1 else b"".join(output)
-        output.clear()
+    def take_unsent(self, is_meant: Callable[[Outgoing], bool]) -> list[Outgoing]:
+        """Take back messages that have not been sent; others may get them, or nobody."""
+        if not self._unsent:
+            return []
+        taken = [outgoing for outgoing in self._unsent if is_meant(outgoing)]
+        for outgoing in taken:
+            self._unqueue(outgoing)
+        if taken:
+            gone = set(map(id, taken))
+            self._unsent = deque(outgoing for outgoing in self._unsent if id(outgoing) not in gone)
         return taken
 
-    def forget_targets(self) -> None:
-        """Rights or subscriptions have changed: resolve every topic anew."""
-        self._targets.clear()
+    def restore(self, outgoing: Outgoing) -> None:
+        """Owe the client again what was read from disk; in order."""
+        if self._outgoing is None or self._unsent is None:
+            self._outgoing, self._unsent = {}, deque()
+        self._outgoing[outgoing.packet_id] = outgoing
+        self._next_packet_id = outgoing.packet_id
+        if outgoing.state is OutgoingState.QUEUED:
+            self._unsent.append(outgoing)
+            self._count(outgoing.message, 1)
+        else:
+            self._in_flight += 1
 
-    def finish(self) -> None:
-        """The connection is gone: let go of everything that is still on its way."""
-        self.is_finished = True
-        self._tail = None
-        self._acknowledgements = self._newest_acknowledgements = None
-        self._in_flight = None
-        self._queue = None
-        self._targets.clear()
-        self._output.clear()
+    def clear(self) -> None:
+        """The session ends: let go of everything."""
+        for outgoing in self._unsent or ():
+            self._count(outgoing.message, -1)
+        self._outgoing = self._unsent = self._again = self.unreleased = self.subscriptions = None
+        self.link = self.record = self.will = None
+        self._in_flight = 0
 
+    # -- within -----------------------------------------------------------------------------------------------------
 
-def parse_frame_length(data: bytes, position: int, end: int) -> tuple[int, int] | None:
-    """Where the body of the packet at `position` begins and how long it is, or None while too few bytes are there.
+    def _free_packet_id(self) -> int | None:
+        outgoing = self._outgoing
+        assert outgoing is not None
+        if len(outgoing) >= MAX_PACKET_ID:
+            return None
+        packet_id = self._next_packet_id % MAX_PACKET_ID + 1
+        while packet_id in outgoing:  # [MQTT-2.2.1-4]
+            packet_id = packet_id % MAX_PACKET_ID + 1
+        self._next_packet_id = packet_id
+        return packet_id
 
-    Raises MalformedPacket for a Remaining Length of five bytes (section 2.2.3).
-    """
-    length = shift = 0
-    for index in range(position + 1, min(position + 5, end)):
-        digit = data[index]
-        length |= (digit & 0x7F) << shift
-        if digit < 0x80:
-            return index + 1, length
-        shift += 7
-    if end - position >= 5:
-        raise MalformedPacket("a Remaining Length has more than four bytes")
-    return None
+    def _hold(self, outgoing: Outgoing) -> None:
+        """Let nothing of a message be seen before what was recorded of it is on disk."""
+        assert self.record is not None
+        written = self.record.written()
+        if written is None:
+            return
+        outgoing.is_held = True
 
+        def let_go(error: Exception | None) -> None:
+            if self._outgoing is None or self._outgoing.get(outgoing.packet_id) is not outgoing:
+                return
+            if error is not None:  # what could not be written is tried again until it can
+                again = self.record.written() if self.record is not None else None
+                if again is not None:
+                    again.add_callback(let_go)
+                    return
+            outgoing.is_held = False
+            if outgoing.state is OutgoingState.RELEASED:
+                self._release(outgoing)
+            else:
+                self.pump()
 
-def _refuse_level(level: int) -> bytes:
-    """CONNACK for a level we do not speak, in the form that the client's own version can read [MQTT-3.1.2-2]."""
-    if level == ProtocolLevel.V5:
-        return b"\x20\x03\x00\x84\x00"  # session present 0, Unsupported Protocol Version, no properties
-    return render_packet(Connack(session_present=False, return_code=ConnectReturnCode.UNACCEPTABLE_PROTOCOL_VERSION))
+        written.add_callback(let_go)
+
+    def _release(self, outgoing: Outgoing) -> None:
+        if self.link is not None and not outgoing.is_held:
+            self.link.send_pubrel(outgoing.packet_id)
+
+    def _forget(self, outgoing: Outgoing) -> None:
+        """A message that was sent is acknowledged, or can never be."""
+        assert self._outgoing is not None
+        del self._outgoing[outgoing.packet_id]
+        if self._again is None or self._again.pop(outgoing.packet_id, None) is None:
+            self._in_flight -= 1
+        if self.record is not None:
+            self.record.delete_outgoing(outgoing.packet_id)
+
+    def _unqueue(self, outgoing: Outgoing) -> None:
+        """A message that was not sent is not owed any more."""
+        assert self._outgoing is not None
+        del self._outgoing[outgoing.packet_id]
+        self._count(outgoing.message, -1)
+        if self.record is not None:
+            self.record.delete_outgoing(outgoing.packet_id)
+
+    def _keep_limits(self) -> None:
+        """Drop the oldest messages that wait: of telemetry, the newest is worth most."""
+        unsent, limits = self._unsent, self._limits
+        while unsent:
+            if len(unsent) > limits.max_queued_messages:
+                limit = "max_queued_messages"
+            elif len(unsent) > 1 and self._queued_bytes > limits.max_queued_bytes:
+                limit = "max_queued_bytes"
+            elif self._budget.is_spent:
+                limit = "max_queued_bytes_total"
+            else:
+                return
+            outgoing = unsent.popleft()
+            self._unqueue(outgoing)
+            self._drop(limit, outgoing.message)
+
+    def _drop(self, limit: str, message: Message) -> None:
+        if self.dropped is None:
+            self.dropped = {}
+        self.dropped[limit] = self.dropped.get(limit, 0) + 1
+        if self.on_drop is not None:
+            self.on_drop(self, limit, message)
+
+    def _count(self, message: Message, sign: int) -> None:
+        self._queued_bytes += sign * message.size
+        self._budget.bytes += sign * (message.size + OUTGOING_BYTES)
+        self._budget.messages += sign
