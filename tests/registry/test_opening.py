@@ -10,7 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import create_engine
 
@@ -121,6 +123,33 @@ def test_a_migration_that_fails_leaves_nothing_behind(registry_url, tmp_path):
     connection = sqlite3.connect(tmp_path / "registry.db")
     assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("grants",)]
     connection.close()
+
+
+def test_a_database_of_the_first_version_is_brought_up_to_date_with_all_it_holds(registry_url):
+    engine = create_engine(registry_url)
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.exec_driver_sql(
+            "INSERT INTO accounts VALUES (1, 'ada', 'hash', 1, 'U', 'M', 'UTC', 1, '2026-01-01 00:00:00.000000')"
+        )
+        connection.exec_driver_sql(
+            "INSERT INTO mqtt_devices VALUES (7, 1, 'probe', 'c', 'c', x'00', 1, '2026-01-01 00:00:00.000000')"
+        )
+    engine.dispose()
+    registry = open_registry(registry_url)
+    before = registry.snapshot()
+    assert [account.name for account in before.accounts] == ["ada"]
+    assert [device.client_id for device, _ in before.devices] == ["c"]
+    assert before.account_devices == ()
+    device = registry.add_account_device(1, "pump", name="Pump", credential_hash="hash", most=1)
+    assert registry.snapshot().account_devices == ((device, "hash"),)
+    registry.close()
+    again = open_registry(registry_url)
+    assert again.snapshot().account_devices == ((device, "hash"),)
+    again.close()
 
 
 def test_what_is_no_database_is_refused_and_left_alone(registry_url, tmp_path):

@@ -15,7 +15,8 @@ from headwater.model.principal import Grant
 from headwater.registry.entities import Account, Channel, ChannelSettings, MqttDevice
 from headwater.registry.keys import generate_api_key, generate_client_id, hash_secret
 from headwater.registry.opening import open_registry
-from headwater.registry.registry import MAX_ID, NewToken, Registry
+from headwater.registry.registry import NewToken, Registry
+from headwater.registry.transactions import MAX_ID
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=40)
 CHANNEL_SETTINGS = st.builds(

@@ -15,6 +15,7 @@ from headwater.registry.passwords import Passwords
 from headwater.registry.registry import Registry
 from headwater.registry.worker import RegistryWorker
 from headwater.services.access import Access, AccessChange
+from headwater.services.account_devices import AccountDevices
 from headwater.services.accounts import Accounts
 from headwater.services.channels import Channels
 from headwater.services.devices import Devices
@@ -41,6 +42,7 @@ class House:
     accounts: Accounts
     channels: Channels
     devices: Devices
+    account_devices: AccountDevices
     clock: Clock
     deleted: list[Channel] = field(default_factory=list)
     changes: list[AccessChange] = field(default_factory=list)
@@ -67,9 +69,9 @@ class House:
 
 async def open_house(url: str) -> House:
     worker = RegistryWorker(open_registry(url))
-    access = Access()
-    access.load(await worker.read(Registry.snapshot))
     passwords = Passwords(time_cost=1, memory_cost_kib=8)
+    access = Access(passwords=passwords)
+    access.load(await worker.read(Registry.snapshot))
     clock = Clock()
     deleted: list[Channel] = []
 
@@ -85,6 +87,7 @@ async def open_house(url: str) -> House:
         Accounts(worker, access, passwords, on_channel_deleted=on_deleted, clock=clock),
         Channels(worker, access, on_deleted=on_deleted, max_channels_per_account=20),
         Devices(worker, access, max_devices_per_account=20, max_grants_per_device=20),
+        AccountDevices(worker, access, passwords, max_devices_per_account=20),
         clock,
         deleted,
     )

@@ -7,11 +7,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headwater.errors import Conflict, NotAuthenticated, NotFound
-from headwater.model.principal import KEY_ONLY, Grant, Principal, PrincipalKind
+from headwater.model.principal import ANONYMOUS, KEY_ONLY, Grant, Principal, PrincipalKind
 from headwater.registry.entities import ChannelSettings
 from headwater.registry.opening import open_registry
 from headwater.registry.registry import Registry
 from headwater.services.access import Access, AccessChange
+from headwater.services.mqtt_sign_in import SignInFailed
 
 PRIVATE, PUBLIC = ChannelSettings(is_public=False), ChannelSettings(is_public=True)
 
@@ -240,12 +241,25 @@ async def test_loading_announces_what_another_process_changed(scene):
     assert await load_again(scene) == [AccessChange(device_ids=frozenset({ada.device.id}), ends_sessions=True)]
     other.remove_token(ada.account.id, scene.access.tokens_of(ada.account.id)[0].id)
     assert await load_again(scene) == [AccessChange(account_ids=frozenset({ada.account.id}), ends_sessions=True)]
+    for number, change in enumerate(
+        [
+            lambda: other.add_account_device(bob.account.id, "pump", name="n", credential_hash="h", most=9),
+            lambda: other.update_account_device(bob.account.id, 1, name="other"),
+            lambda: other.update_account_device(bob.account.id, 1, is_enabled=False),
+            lambda: other.update_account_device(bob.account.id, 1, is_enabled=True),
+            lambda: other.set_account_device_credential(bob.account.id, 1, "g"),
+        ]
+    ):
+        change()
+        expected = AccessChange(account_device_ids=frozenset({1}), ends_sessions=number in (2, 4))
+        assert await load_again(scene) == [expected]
     other.remove_account(bob.account.id)
     assert await load_again(scene) == [
         AccessChange(
             frozenset({bob.device.id}),
             frozenset({bob.channel.id}),
             frozenset({bob.account.id}),
+            frozenset({1}),
             ends_sessions=True,
         )
     ]
@@ -259,7 +273,7 @@ STEPS = st.lists(
             [
                 "channel", "update", "delete", "write key", "read key", "drop key", "device", "grants",
                 "disable", "password", "drop device", "token", "drop token", "user key", "mqtt key", "account",
-                "drop account",
+                "drop account", "account device", "credential", "disable account device", "drop account device",
             ]
         ),
         st.integers(0, 5),
@@ -291,6 +305,8 @@ async def take(house, step, which, other):
     channels, devices = house.access.channels_of(account.id), house.access.devices_of(account.id)
     channel, device = pick(channels, other), pick(devices, other)
     token = pick(house.access.tokens_of(account.id), other)
+    account_devices = house.access.account_devices_of(account.id)
+    account_device = pick(account_devices, other)
     match step:
         case "channel" if len(channels) < 20:
             await house.channels.create(account.id, ChannelSettings(fields={1: "a"}))
@@ -324,5 +340,68 @@ async def take(house, step, which, other):
             await house.devices.update(account.id, device.id, is_enabled=not device.is_enabled)
         case "password" if device is not None:
             await house.devices.rotate_password(account.id, device.id)
+        case "account device" if len(account_devices) < 5:
+            taken = {one.device_id for one in account_devices}
+            await house.account_devices.create(account.id, next(name for name in "abcde" if name not in taken))
+        case "credential" if account_device is not None:
+            await house.account_devices.set_credential(account.id, account_device.id)
+        case "disable account device" if account_device is not None:
+            is_enabled = not account_device.is_enabled
+            await house.account_devices.update(account.id, account_device.id, is_enabled=is_enabled)
+        case "drop account device" if account_device is not None:
+            await house.account_devices.delete(account.id, account_device.id)
         case "drop device" if device is not None:
             await house.devices.delete(account.id, device.id)
+
+
+def test_a_change_names_exactly_those_whose_rights_it_touches():
+    device = Principal(PrincipalKind.DEVICE, account_id=1, device_id=7)
+    account_device = Principal(PrincipalKind.ACCOUNT_DEVICE, account_id=1, account_device_id=7)
+    account = Principal(PrincipalKind.ACCOUNT, account_id=1)
+    everybody = [device, account_device, account, KEY_ONLY, ANONYMOUS]
+    for change, named in [
+        (AccessChange(device_ids=frozenset({7})), [device]),
+        (AccessChange(account_device_ids=frozenset({7})), [account_device]),
+        (AccessChange(account_ids=frozenset({1})), [account]),
+        (AccessChange(frozenset({8}), frozenset({1, 7}), frozenset({2}), frozenset({1})), []),
+    ]:
+        assert [principal for principal in everybody if change.names(principal)] == named
+
+
+async def test_only_administrators_in_person_are_administrators(house):
+    admin = await house.accounts.add("root", "root's password", is_admin=True, token="root-token")
+    person = await house.accounts.add("ada", "ada's password", token="ada-token")
+    _, credential = await house.account_devices.create(admin.id, "pump")
+    is_admin, authenticate = house.access.is_admin, house.access.authenticate_mqtt
+    assert is_admin(authenticate("c", None, b"root-token"))
+    assert not is_admin(authenticate("c", None, b"ada-token"))
+    assert not is_admin(authenticate("pump", "root", credential.encode()))
+    assert not is_admin(KEY_ONLY)
+    principal = authenticate("c", None, b"root-token")
+    await house.accounts.add("other", "other's password", is_admin=True)
+    await house.accounts.remove("root")
+    assert not is_admin(principal)
+    assert house.access.account(person.id) is not None
+
+
+async def test_a_failed_sign_in_says_to_the_owner_what_was_wrong(scene):
+    ada = scene.ada
+    client_id, password = ada.device.client_id, ada.password.encode()
+
+    def failure(*credentials) -> SignInFailed:
+        with pytest.raises(SignInFailed) as caught:
+            scene.access.authenticate_mqtt(*credentials)
+        return caught.value
+
+    for credentials, reason in [
+        ((client_id, client_id, b"wrong"), "wrong password"),
+        ((client_id, "wrong", password), "wrong user name"),
+        ((client_id, "wrong", b"wrong"), "wrong user name"),
+    ]:
+        failed = failure(*credentials)
+        assert (failed.reason, failed.device_id, failed.account_device_id) == (reason, ada.device.id, None)
+    failed = failure("nobody", "ada", b"wrong")
+    assert (failed.device_id, failed.account_device_id) == (None, None)
+    await scene.house.devices.update(ada.account.id, ada.device.id, is_enabled=False)
+    assert failure(client_id, client_id, b"wrong").reason == "wrong password"
+    assert failure(client_id, client_id, password).reason == "the device is disabled"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import NamedTuple
 
-from headwater.registry.entities import Account, AccountToken, Channel, MqttDevice
+from headwater.registry.entities import Account, AccountDevice, AccountToken, Channel, MqttDevice
 from headwater.registry.keys import hash_secret
 from headwater.registry.registry import Snapshot
 
@@ -18,6 +18,13 @@ class KnownDevice(NamedTuple):
 
     device: MqttDevice
     password_hash: bytes
+
+
+class KnownAccountDevice(NamedTuple):
+    """An account device with the hash of its credential."""
+
+    device: AccountDevice
+    credential_hash: str
 
 
 class Directory:
@@ -30,6 +37,7 @@ class Directory:
         """By SHA-256."""
         self.channels: dict[int, Channel] = {}
         self.devices: dict[int, KnownDevice] = {}
+        self.account_devices: dict[int, KnownAccountDevice] = {}
 
         self.account_ids: dict[str, int] = {}
         """By name."""
@@ -41,6 +49,8 @@ class Directory:
         self.read_keys: dict[bytes, int] = {}
         self.device_ids: dict[str, int] = {}
         """By client id."""
+        self.account_device_ids: dict[tuple[int, str], int] = {}
+        """By account id and device id."""
         if snapshot is not None:
             self._fill(snapshot)
 
@@ -91,6 +101,20 @@ class Directory:
     def remove_device(self, device_id: int) -> None:
         del self.device_ids[self.devices.pop(device_id).device.client_id]
 
+    def account_device_named(self, account_name: str | None, device_id: str) -> KnownAccountDevice | None:
+        """The device of this id in the account of this name."""
+        account_id = self.account_ids.get(account_name or "")
+        id_ = None if account_id is None else self.account_device_ids.get((account_id, device_id))
+        return None if id_ is None else self.account_devices[id_]
+
+    def put_account_device(self, device: AccountDevice, credential_hash: str) -> None:
+        self.account_devices[device.id] = KnownAccountDevice(device, credential_hash)
+        self.account_device_ids[device.account_id, device.device_id] = device.id  # device ids never change
+
+    def remove_account_device(self, id_: int) -> None:
+        device = self.account_devices.pop(id_).device
+        del self.account_device_ids[device.account_id, device.device_id]
+
     def _fill(self, snapshot: Snapshot) -> None:
         for account in snapshot.accounts:
             self.put_account(account)
@@ -100,6 +124,8 @@ class Directory:
             self.put_channel(channel)
         for device, password_hash in snapshot.devices:
             self.put_device(device, password_hash)
+        for account_device, credential_hash in snapshot.account_devices:
+            self.put_account_device(account_device, credential_hash)
 
     def _forget_channel(self, channel_id: int) -> None:
         for api_key in self.channels.pop(channel_id).api_keys:

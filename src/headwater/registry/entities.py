@@ -1,5 +1,5 @@
-"""What the registry knows: accounts, tokens, channels with their keys, MQTT devices with their grants. Values
-only."""
+"""What the registry knows: accounts, tokens, channels with their keys, MQTT devices with their grants, account
+devices. Values only."""
 
 from __future__ import annotations
 
@@ -100,4 +100,18 @@ class MqttDevice:
     username: str
     is_enabled: bool
     grants: tuple[Grant, ...]
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AccountDevice:
+    """Something that signs in over MQTT as part of its account: its device id is the client id, the account's name the
+    user name. The credential is kept as a hash."""
+
+    id: int
+    account_id: int
+    device_id: str
+    """Unique within the account; never changes."""
+    name: str
+    is_enabled: bool
     created_at: datetime

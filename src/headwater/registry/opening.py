@@ -18,7 +18,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
 from headwater.errors import ConfigurationError
-from headwater.registry.registry import Registry, utc_now
+from headwater.registry.registry import Registry
+from headwater.registry.transactions import utc_now
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_TIMEOUT_MS = 5000  # the command line may write beside a running server

@@ -50,7 +50,7 @@ class Passwords:
 
     async def hash(self, password: str) -> str:
         """The text under which a password is kept: parameters, salt and hash in one."""
-        return await self._run(lambda: self._hasher.hash(_octets(password)))
+        return await self._run(lambda: self._hasher.hash(octets_of(password)))
 
     async def verify(self, password: str, password_hash: str | None) -> bool:
         """Whether this is the password. Without a hash to compare with: False, after the same work."""
@@ -68,7 +68,7 @@ class Passwords:
 
     def _matches(self, password_hash: str, password: str) -> bool:
         try:
-            return self._hasher.verify(password_hash, _octets(password))
+            return self._hasher.verify(password_hash, octets_of(password))
         except VerifyMismatchError:
             return False
         except (VerificationError, InvalidHashError) as error:
@@ -83,7 +83,7 @@ class Passwords:
         return await asyncio.wrap_future(future)
 
 
-def _octets(password: str) -> bytes:
+def octets_of(password: str) -> bytes:
     """One spelling for what looks the same: keyboards differ in how they compose accents (RFC 8265, section
     4.2)."""
     return unicodedata.normalize("NFC", password).encode("utf-8", "surrogatepass")

@@ -8,20 +8,19 @@ key is taken), `StorageError` for whatever the database refuses.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
-from sqlalchemy import Engine, delete, func, select, text
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy import delete, select, text
+from sqlalchemy.orm import Session
 
-from headwater.errors import Conflict, NotFound, StorageError
+from headwater.errors import Conflict
 from headwater.model.principal import Grant
-from headwater.registry.entities import Account, AccountToken, Channel, ChannelSettings, MqttDevice
+from headwater.registry.account_devices import AccountDeviceRegistry
+from headwater.registry.entities import Account, AccountDevice, AccountToken, Channel, ChannelSettings, MqttDevice
 from headwater.registry.tables import (
     CHANNEL_KIND,
+    AccountDeviceRow,
     AccountRow,
     AccountTokenRow,
     ApiKeyRow,
@@ -29,8 +28,7 @@ from headwater.registry.tables import (
     ChannelRow,
     MqttDeviceRow,
 )
-
-MAX_ID = 2**31 - 1  # what an INTEGER column takes in every database; no greater id was ever given out
+from headwater.registry.transactions import known_id, leave_room, not_found
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +41,8 @@ class Snapshot:
     channels: tuple[Channel, ...]
     devices: tuple[tuple[MqttDevice, bytes], ...]
     """With the SHA-256 of each password."""
+    account_devices: tuple[tuple[AccountDevice, str], ...]
+    """With the hash of each credential."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +53,8 @@ class NewToken:
     token_hash: bytes
 
 
-def utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
-class Registry:
-    """Accounts, channels and MQTT devices in a database. `open_registry` makes one; `close()` gives the file
-    free."""
-
-    def __init__(self, engine: Engine, *, now: Callable[[], datetime] = utc_now) -> None:
-        self._engine = engine
-        self._now = now
+class Registry(AccountDeviceRegistry):
+    """Accounts, channels and devices in a database. `open_registry` makes one; `close()` gives the file free."""
 
     def close(self) -> None:
         self._engine.dispose()
@@ -80,11 +71,13 @@ class Registry:
             tokens = session.scalars(select(AccountTokenRow).order_by(AccountTokenRow.id))
             channels = session.scalars(select(ChannelRow).order_by(ChannelRow.bucket_id))
             devices = session.scalars(select(MqttDeviceRow).order_by(MqttDeviceRow.id))
+            account_devices = session.scalars(select(AccountDeviceRow).order_by(AccountDeviceRow.id))
             return Snapshot(
                 accounts=tuple(row.entity() for row in accounts),
                 tokens=tuple((row.entity(), row.token_hash) for row in tokens),
                 channels=tuple(row.entity() for row in channels),
                 devices=tuple((row.entity(), row.password_hash) for row in devices),
+                account_devices=tuple((row.entity(), row.credential_hash) for row in account_devices),
             )
 
     # Accounts and their tokens
@@ -168,14 +161,14 @@ class Registry:
     def add_token(self, account_id: int, token: NewToken, *, most: int) -> AccountToken:
         with self._transaction() as session:
             self._account(session, account_id)
-            _leave_room(session, AccountTokenRow.account_id, account_id, most, "tokens")
+            leave_room(session, AccountTokenRow.account_id, account_id, most, "tokens")
             return self._add_token(session, account_id, token)
 
     def remove_token(self, account_id: int, token_id: int) -> AccountToken:
         with self._transaction() as session:
-            row = session.get(AccountTokenRow, _known_id(token_id, "token"))
+            row = session.get(AccountTokenRow, known_id(token_id, "token"))
             if row is None or row.account_id != account_id:
-                raise _not_found("token", token_id)
+                raise not_found("token", token_id)
             session.delete(row)
             return row.entity()
 
@@ -186,7 +179,7 @@ class Registry:
     ) -> Channel:
         with self._transaction() as session:
             self._account(session, account_id)
-            _leave_room(session, BucketRow.account_id, account_id, most, "channels")
+            leave_room(session, BucketRow.account_id, account_id, most, "channels")
             now = self._now()
             bucket = BucketRow(account_id=account_id, kind=CHANNEL_KIND, created_at=now, updated_at=now)
             bucket.api_keys = [
@@ -237,7 +230,7 @@ class Registry:
                 if api_key.id == key_id:
                     api_key.note = note
                     return row.entity()
-            raise _not_found("key", key_id)
+            raise not_found("key", key_id)
 
     def remove_read_key(self, account_id: int, channel_id: int, key_id: int) -> Channel:
         with self._transaction() as session:
@@ -246,7 +239,7 @@ class Registry:
                 if api_key.id == key_id and not api_key.allows_write:
                     row.bucket.api_keys.remove(api_key)
                     return row.entity()
-            raise _not_found("read key", key_id)
+            raise not_found("read key", key_id)
 
     # MQTT devices and their grants
 
@@ -262,7 +255,7 @@ class Registry:
     ) -> MqttDevice:
         with self._transaction() as session:
             self._account(session, account_id)
-            _leave_room(session, MqttDeviceRow.account_id, account_id, most, "MQTT devices")
+            leave_room(session, MqttDeviceRow.account_id, account_id, most, "MQTT devices")
             _check_grants(session, account_id, grants)
             row = MqttDeviceRow(
                 account_id=account_id,
@@ -313,18 +306,6 @@ class Registry:
 
     # What the methods share
 
-    @contextmanager
-    def _transaction(self) -> Iterator[Session]:
-        """Commits at the end, rolls back on any error. The database's errors become ours."""
-        try:
-            with Session(self._engine, expire_on_commit=False) as session, session.begin():
-                yield session
-        except IntegrityError as error:
-            raise Conflict("a name or key like that exists already") from error
-        except SQLAlchemyError as error:
-            reason = getattr(error, "orig", None) or type(error).__name__
-            raise StorageError(f"the registry's database failed: {reason}") from error
-
     def _add_token(self, session: Session, account_id: int, token: NewToken) -> AccountToken:
         row = AccountTokenRow(
             account_id=account_id, name=token.name, token_hash=token.token_hash, created_at=self._now()
@@ -333,46 +314,22 @@ class Registry:
         session.flush()
         return row.entity()
 
-    def _account(self, session: Session, account_id: int) -> AccountRow:
-        row = session.get(AccountRow, _known_id(account_id, "account"))
-        if row is None:
-            raise _not_found("account", account_id)
-        return row
-
     def _channel(self, session: Session, account_id: int, channel_id: int) -> ChannelRow:
-        row = session.get(ChannelRow, _known_id(channel_id, "channel"))
+        row = session.get(ChannelRow, known_id(channel_id, "channel"))
         if row is None or row.bucket.account_id != account_id:
-            raise _not_found("channel", channel_id)
+            raise not_found("channel", channel_id)
         return row
 
     def _device(self, session: Session, account_id: int, device_id: int) -> MqttDeviceRow:
-        row = session.get(MqttDeviceRow, _known_id(device_id, "MQTT device"))
+        row = session.get(MqttDeviceRow, known_id(device_id, "MQTT device"))
         if row is None or row.account_id != account_id:
-            raise _not_found("MQTT device", device_id)
+            raise not_found("MQTT device", device_id)
         return row
-
-
-def _not_found(thing: str, thing_id: int) -> NotFound:
-    return NotFound(f"there is no {thing} {thing_id}")
-
-
-def _known_id(number: int, thing: str) -> int:
-    """An id that the database can be asked for; a driver would fail on a greater one."""
-    if not 0 < number <= MAX_ID:
-        raise _not_found(thing, number)
-    return number
-
-
-def _leave_room(session: Session, owner: InstrumentedAttribute[int], account_id: int, most: int, things: str) -> None:
-    """Raise `Conflict` when the account has `most` of these already."""
-    count = session.scalar(select(func.count()).where(owner == account_id)) or 0
-    if count >= most:
-        raise Conflict(f"an account may have at most {most} {things}")
 
 
 def _check_grants(session: Session, account_id: int, grants: Sequence[Grant]) -> None:
     """Raise `NotFound` for the first grant on something that is not a channel of this account."""
-    wanted = [_known_id(grant.bucket_id, "channel") for grant in grants]
+    wanted = [known_id(grant.bucket_id, "channel") for grant in grants]
     owned = set(
         session.scalars(
             select(BucketRow.id).where(
@@ -382,4 +339,4 @@ def _check_grants(session: Session, account_id: int, grants: Sequence[Grant]) ->
     )
     for bucket_id in wanted:
         if bucket_id not in owned:
-            raise _not_found("channel", bucket_id)
+            raise not_found("channel", bucket_id)

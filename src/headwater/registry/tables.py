@@ -19,11 +19,20 @@ from sqlalchemy import (
     MetaData,
     String,
     TypeDecorator,
+    UniqueConstraint,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from headwater.model.principal import Grant
-from headwater.registry.entities import Account, AccountToken, ApiKey, Channel, ChannelSettings, MqttDevice
+from headwater.registry.entities import (
+    Account,
+    AccountDevice,
+    AccountToken,
+    ApiKey,
+    Channel,
+    ChannelSettings,
+    MqttDevice,
+)
 
 CHANNEL_KIND = "thingspeak"
 """`buckets.kind` of a ThingSpeak channel."""
@@ -247,5 +256,29 @@ class MqttDeviceRow(Base):
             username=self.username,
             is_enabled=self.is_enabled,
             grants=tuple(Grant(grant.bucket_id, grant.allow_publish, grant.allow_subscribe) for grant in self.grants),
+            created_at=self.created_at,
+        )
+
+
+class AccountDeviceRow(Base):
+    __tablename__ = "account_devices"
+    # The index of the constraint begins with the account, so finding an account's devices needs none of its own.
+    __table_args__ = (UniqueConstraint("account_id", "device_id"), _NEVER_REUSED)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    account_id: Mapped[int] = mapped_column(ForeignKey(AccountRow.id, ondelete="CASCADE"))
+    device_id: Mapped[str] = mapped_column(String(32))
+    name: Mapped[str] = mapped_column(String(255))
+    credential_hash: Mapped[str] = mapped_column(String(255))
+    is_enabled: Mapped[bool]
+    created_at: Mapped[datetime]
+
+    def entity(self) -> AccountDevice:
+        return AccountDevice(
+            id=self.id,
+            account_id=self.account_id,
+            device_id=self.device_id,
+            name=self.name,
+            is_enabled=self.is_enabled,
             created_at=self.created_at,
         )

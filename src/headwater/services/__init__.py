@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from headwater.registry.worker import RegistryWorker
 from headwater.services.access import Access
+from headwater.services.account_devices import AccountDevices
 from headwater.services.accounts import Accounts
 from headwater.services.channels import Channels
 from headwater.services.devices import Devices
 from headwater.services.entries import Entries
 from headwater.services.ingest import Ingest
+from headwater.services.presence import Presence
 from headwater.services.query import Query
 from headwater.services.refusals import Refusals
 
@@ -28,3 +30,5 @@ class Services:
     entries: Entries
     refusals: Refusals
     registry: RegistryWorker
+    account_devices: AccountDevices
+    presence: Presence = field(default_factory=Presence)

@@ -6,23 +6,20 @@ once the registry has committed.
 
 from __future__ import annotations
 
-import hmac
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
-from headwater.errors import NotAuthenticated
-from headwater.model.principal import ANONYMOUS, KEY_ONLY, Principal, PrincipalKind
-from headwater.registry.directory import Directory, KnownDevice
-from headwater.registry.entities import Account, AccountToken, Channel, MqttDevice
-from headwater.registry.keys import hash_secret
+from headwater.model.principal import ANONYMOUS, Principal, PrincipalKind
+from headwater.registry.directory import Directory
+from headwater.registry.entities import Account, AccountDevice, AccountToken, Channel, MqttDevice
+from headwater.registry.passwords import Passwords
 from headwater.registry.registry import Snapshot
-
-MAX_SECRET_LENGTH = 1024
-"""No key or token is longer; what is, matches nothing and is not even hashed."""
+from headwater.services.credentials import CredentialCheck
+from headwater.services.mqtt_sign_in import MqttSignIn, hash_of, principal_of_device
 
 _NONE: frozenset[int] = frozenset()
+_NAMED_KINDS = frozenset(kind.value for kind in PrincipalKind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,20 +29,37 @@ class AccessChange:
     device_ids: frozenset[int] = _NONE
     bucket_ids: frozenset[int] = _NONE
     account_ids: frozenset[int] = _NONE
+    account_device_ids: frozenset[int] = _NONE
     ends_sessions: bool = False
     """Credentials were withdrawn: whoever is connected as one of these devices or accounts must sign in
     again."""
 
+    def names(self, principal: Principal) -> bool:
+        """Whether the rights of this very actor are touched. A device is not its account: when a token is withdrawn,
+        the account's devices stay."""
+        if principal.kind is PrincipalKind.DEVICE:
+            return principal.device_id in self.device_ids
+        if principal.kind is PrincipalKind.ACCOUNT_DEVICE:
+            return principal.account_device_id in self.account_device_ids
+        return principal.account_id in self.account_ids
+
 
 class Access:
     """Answers from memory. `allow_topic_keys` lets clients without credentials in, for keys in topics;
-    `allow_anonymous` gives them a topic tree of their own besides."""
+    `allow_anonymous` gives them a topic tree of their own besides; `passwords` checks the credentials that people chose
+    for account devices (its owner closes it), and without it those devices stay out."""
 
-    def __init__(self, *, allow_topic_keys: bool = True, allow_anonymous: bool = False) -> None:
-        self._allow_topic_keys = allow_topic_keys
-        self._allow_anonymous = allow_anonymous
+    def __init__(
+        self, *, allow_topic_keys: bool = True, allow_anonymous: bool = False, passwords: Passwords | None = None
+    ) -> None:
         self._listeners: list[Callable[[AccessChange], None]] = []
         self._known = Directory()
+        self._sign_in = MqttSignIn(
+            lambda: self._known,
+            CredentialCheck(passwords),
+            allow_topic_keys=allow_topic_keys,
+            allow_anonymous=allow_anonymous,
+        )
 
     def on_change(self, listener: Callable[[AccessChange], None]) -> None:
         """Call `listener` after every change, on the loop's thread."""
@@ -61,7 +75,7 @@ class Access:
 
     def account_of_key(self, key: str) -> Account | None:
         """The account of a user API key or an account token."""
-        key_hash = _hash_of(key)
+        key_hash = hash_of(key)
         account = _follow(self._known.user_keys.get(key_hash), self._known.accounts)
         if account is None and (token := self._known.tokens.get(key_hash)) is not None:
             account = self._known.accounts[token.account_id]
@@ -85,7 +99,7 @@ class Access:
         return frozenset(self._known.channels)
 
     def channel_of_write_key(self, key: str) -> Channel | None:
-        return _follow(self._known.write_keys.get(_hash_of(key)), self._known.channels)
+        return _follow(self._known.write_keys.get(hash_of(key)), self._known.channels)
 
     def channels_of(self, account_id: int) -> list[Channel]:
         """An account's channels, oldest first."""
@@ -98,7 +112,7 @@ class Access:
             return True
         if key is None:
             return False
-        key_hash = _hash_of(key)
+        key_hash = hash_of(key)
         if channel.id in (self._known.read_keys.get(key_hash), self._known.write_keys.get(key_hash)):
             return True
         owner = self.account_of_key(key)
@@ -114,41 +128,78 @@ class Access:
         """An account's MQTT devices, oldest first."""
         return _owned((known.device for known in self._known.devices.values()), account_id)
 
-    def authenticate_mqtt(self, client_id: str, username: str | None, password: bytes | None) -> Principal:
+    def account_device(self, id_: int) -> AccountDevice | None:
+        known = self._known.account_devices.get(id_)
+        return None if known is None else known.device
+
+    def account_devices_of(self, account_id: int) -> list[AccountDevice]:
+        """An account's account devices, oldest first."""
+        return _owned((known.device for known in self._known.account_devices.values()), account_id)
+
+    def authenticate_mqtt(
+        self, client_id: str, username: str | None, password: bytes | None
+    ) -> Principal | Awaitable[Principal]:
         """Who signs in. The first rule that fits decides:
 
-        1. the client id of a device: user name and password must be that device's, and the device be enabled;
-        2. the password is an account token: that account, with all its rights;
-        3. the password is an account's MQTT API key, and there is a user name: what keys in topics allow;
-        4. no password, where `allow_anonymous`: the anonymous topic tree, and what keys in topics allow;
-        5. no password, where `allow_topic_keys`: what keys in topics allow.
+        1. the client id of an MQTT device, unless rule 2 fits as well and the user name is not that device's: user
+           name and password must be the device's, and the device be enabled;
+        2. an account's name as the user name and one of its device ids as the client id: the password must be that
+           account device's, and the device be enabled; or it is a token of that account, as in rule 3;
+        3. the password is an account token: that account, with all its rights;
+        4. the password is an account's MQTT API key, and there is a user name: what keys in topics allow;
+        5. no password, where `allow_anonymous`: the anonymous topic tree, and what keys in topics allow;
+        6. no password, where `allow_topic_keys`: what keys in topics allow.
 
-        Raises: `NotAuthenticated`, in the same words for every reason.
+        So nobody can keep an MQTT device out by giving its client id to a device of theirs, nor the other way round.
+
+        Answers an awaitable where a slow hash must decide (rule 2, a credential that somebody chose, not seen since the
+        start or since it was changed); it must be awaited.
+
+        Raises, or the awaitable raises: `SignInFailed`, in the same words for every reason; `TooManyRequests` when too
+        many wait for the slow hash already.
         """
-        known = _follow(self._known.device_ids.get(client_id), self._known.devices)
-        if known is not None:
-            return _authenticate_device(known, username or "", password or b"")
-        if password:
-            password_hash = _hash_of(password)
-            if (token := self._known.tokens.get(password_hash)) is not None:
-                return Principal(PrincipalKind.ACCOUNT, account_id=token.account_id)
-            if username and password_hash in self._known.mqtt_keys:
-                return KEY_ONLY
-        elif self._allow_anonymous:
-            return ANONYMOUS
-        elif self._allow_topic_keys:
-            return KEY_ONLY
-        raise _not_authenticated()
+        return self._sign_in.authenticate(client_id, username, password)
+
+    def authenticate_certificate(self, client_id: str, common_name: str) -> Principal:
+        """Who signs in with a certificate that has been verified against the operator's CA: the device whose client id
+        its common name is; an account device is named `account/device-id`. The client id must be that device's, and the
+        device be enabled. Raises: `SignInFailed`."""
+        return self._sign_in.authenticate_certificate(client_id, common_name)
 
     def renewed(self, principal: Principal) -> Principal | None:
         """The same actor with the rights of now; None when its device is disabled or gone, or its account is
         gone."""
+        device: MqttDevice | AccountDevice | None
         if principal.device_id is not None:
             device = self.device(principal.device_id)
-            return _principal_of(device) if device is not None and device.is_enabled else None
-        if principal.account_id is not None and self.account(principal.account_id) is None:
-            return None
-        return principal
+        elif principal.account_device_id is not None:
+            device = self.account_device(principal.account_device_id)
+        else:
+            is_gone = principal.account_id is not None and self.account(principal.account_id) is None
+            return None if is_gone else principal
+        return principal_of_device(device) if device is not None and device.is_enabled else None
+
+    def principal_of(self, key: str) -> Principal | None:
+        """The actor of this name (`Principal.key`) with the rights of now; None when it may not be here any more."""
+        kind, _, number = key.partition(":")
+        match PrincipalKind(kind) if kind in _NAMED_KINDS else None:
+            case PrincipalKind.DEVICE:
+                return self.renewed(Principal(PrincipalKind.DEVICE, device_id=int(number)))
+            case PrincipalKind.ACCOUNT_DEVICE:
+                return self.renewed(Principal(PrincipalKind.ACCOUNT_DEVICE, account_device_id=int(number)))
+            case PrincipalKind.ACCOUNT:
+                return self.renewed(Principal(PrincipalKind.ACCOUNT, account_id=int(number)))
+            case PrincipalKind.ANONYMOUS if self._sign_in.allows_anonymous:
+                return ANONYMOUS
+            case _:
+                return None
+
+    def is_admin(self, principal: Principal) -> bool:
+        """Whether this is an administrator in person: a device of an administrator's is none."""
+        if principal.kind is not PrincipalKind.ACCOUNT or principal.account_id is None:
+            return False
+        account = self.account(principal.account_id)
+        return account is not None and account.is_admin
 
     # Kept in step by the services
 
@@ -157,11 +208,16 @@ class Access:
         old, new = self._known, Directory(snapshot)
         self._known = new
         changed_devices = _differing(old.devices, new.devices)
+        changed_account_devices = _differing(old.account_devices, new.account_devices)
         lost_tokens = old.tokens.keys() - new.tokens.keys()
         ends_sessions = (
             bool(lost_tokens)
             or not old.accounts.keys() <= new.accounts.keys()
             or any(_is_shut_out(old.devices.get(id_), new.devices.get(id_)) for id_ in changed_devices)
+            or any(
+                _is_shut_out(old.account_devices.get(id_), new.account_devices.get(id_))
+                for id_ in changed_account_devices
+            )
         )
         self._announce(
             AccessChange(
@@ -169,6 +225,7 @@ class Access:
                 bucket_ids=_differing(old.channels, new.channels),
                 account_ids=_differing(old.accounts, new.accounts)
                 | {old.tokens[token_hash].account_id for token_hash in lost_tokens},
+                account_device_ids=changed_account_devices,
                 ends_sessions=ends_sessions,
             )
         )
@@ -181,8 +238,11 @@ class Access:
     def drop_account(self, account_id: int) -> None:
         """An account is gone, and with it everything it owned."""
         devices, channels = self.devices_of(account_id), self.channels_of(account_id)
+        account_devices = self.account_devices_of(account_id)
         for device in devices:
             self._known.remove_device(device.id)
+        for account_device in account_devices:
+            self._known.remove_account_device(account_device.id)
         for channel in channels:
             self._known.remove_channel(channel.id)
         for token in self.tokens_of(account_id):
@@ -193,6 +253,7 @@ class Access:
                 device_ids=frozenset(device.id for device in devices),
                 bucket_ids=frozenset(channel.id for channel in channels),
                 account_ids=frozenset({account_id}),
+                account_device_ids=frozenset(device.id for device in account_devices),
                 ends_sessions=True,
             )
         )
@@ -232,6 +293,20 @@ class Access:
         self._known.remove_device(device_id)
         self._announce(AccessChange(device_ids=frozenset({device_id}), ends_sessions=True))
 
+    def put_account_device(self, device: AccountDevice, credential_hash: str | None = None) -> None:
+        """An account device has changed, or (with the hash of its credential) is new or has got a new one."""
+        old = self._known.account_devices.get(device.id)
+        if credential_hash is None:
+            credential_hash = self._known.account_devices[device.id].credential_hash
+        self._known.put_account_device(device, credential_hash)
+        ends_sessions = _is_shut_out(old, self._known.account_devices[device.id])
+        self._announce(AccessChange(account_device_ids=frozenset({device.id}), ends_sessions=ends_sessions))
+
+    def drop_account_device(self, id_: int) -> None:
+        """An account device is gone."""
+        self._known.remove_account_device(id_)
+        self._announce(AccessChange(account_device_ids=frozenset({id_}), ends_sessions=True))
+
     def _announce(self, change: AccessChange) -> None:
         for listener in self._listeners:
             listener(change)
@@ -243,6 +318,14 @@ class _Owned(Protocol):
     @property
     def account_id(self) -> int: ...
 
+
+class _Switched(Protocol):
+    @property
+    def is_enabled(self) -> bool: ...
+
+
+_KnownDevice: TypeAlias = tuple[_Switched, bytes | str]
+"""A device of either kind, with the hash of its secret."""
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -262,40 +345,8 @@ def _differing(old: Mapping[K, object], new: Mapping[K, object]) -> frozenset[K]
     return frozenset(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
 
 
-def _hash_of(secret: str | bytes) -> bytes:
-    """SHA-256 of a key or token. Blanks around it do not count: sketches in the field send keys with trailing
-    ones. What cannot be one gives a hash that matches nothing."""
-    if len(secret) > MAX_SECRET_LENGTH:
-        return b""
-    return hash_secret(secret.strip())
-
-
-def _authenticate_device(known: KnownDevice, username: str, password: bytes) -> Principal:
-    device, password_hash = known
-    has_name = hmac.compare_digest(hash_secret(username), hash_secret(device.username))
-    has_password = len(password) <= MAX_SECRET_LENGTH and hmac.compare_digest(hash_secret(password), password_hash)
-    if not (has_name and has_password and device.is_enabled):
-        raise _not_authenticated()
-    return _principal_of(device)
-
-
-def _not_authenticated() -> NotAuthenticated:
-    return NotAuthenticated("the client id, user name or password is wrong, or the device is disabled")
-
-
-def _principal_of(device: MqttDevice) -> Principal:
-    return Principal(
-        PrincipalKind.DEVICE,
-        account_id=device.account_id,
-        device_id=device.id,
-        grants=MappingProxyType({grant.bucket_id: grant for grant in device.grants}),
-    )
-
-
-def _is_shut_out(old: KnownDevice | None, new: KnownDevice | None) -> bool:
+def _is_shut_out(old: _KnownDevice | None, new: _KnownDevice | None) -> bool:
     """Whether somebody who signed in as the old device could not do so as the new one."""
     if old is None:
         return False
-    return (
-        new is None or old.password_hash != new.password_hash or (old.device.is_enabled and not new.device.is_enabled)
-    )
+    return new is None or old[1] != new[1] or (old[0].is_enabled and not new[0].is_enabled)

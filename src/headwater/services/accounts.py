@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-import ipaddress
 import re
 import time
 import zoneinfo
@@ -22,6 +21,7 @@ from headwater.registry.registry import NewToken
 from headwater.registry.worker import RegistryWorker
 from headwater.services.access import Access
 from headwater.services.checks import check_line
+from headwater.services.networks import network_of
 from headwater.services.throttle import Throttle
 
 log = Log(__name__)
@@ -138,7 +138,7 @@ class Accounts:
         Takes the same time for names that do not exist. Raises: `NotAuthenticated`; `TooManyRequests` after
         too many failures of this address or for this name, before any hashing.
         """
-        with self._throttle.attempt([f"address {_network_of(address)}", f"name {name[:MAX_NAME_LENGTH]}"]):
+        with self._throttle.attempt([f"address {network_of(address)}", f"name {name[:MAX_NAME_LENGTH]}"]):
             account_id = await self._check(name, password)
             account = None if account_id is None else self._access.account(account_id)
             if account is None:
@@ -243,16 +243,3 @@ def check_password(password: str) -> None:
     """Raises: `BadRequest` for what cannot be a password."""
     if not MIN_PASSWORD_LENGTH <= len(password) <= MAX_PASSWORD_LENGTH:
         raise BadRequest(f"a password has {MIN_PASSWORD_LENGTH} to {MAX_PASSWORD_LENGTH} characters")
-
-
-def _network_of(address: str) -> str:
-    """What one host can call its own: an IPv4 address, or a /64 of IPv6. Anything else stands for itself."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return address[:255]
-    if isinstance(parsed, ipaddress.IPv4Address):
-        return str(parsed)
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    return str(ipaddress.IPv6Network((int(parsed), 64), strict=False))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from starlette.routing import BaseRoute
 
 from headwater.model.principal import Principal
-from headwater.mqtt.session import PublishTarget
+from headwater.mqtt.publishing import PublishTarget
 from headwater.settings import Settings
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class TopicSpace(Protocol):
 
     def resolve_publish(self, principal: Principal, topic: str) -> PublishTarget:
         """Who takes messages for this topic from this principal. The broker keeps the answer until access changes.
-        A topic without right or meaning gives a target that counts and drops; a target raises StorageError only."""
+        A topic without right or meaning gives a target that counts and answers `Refused`."""
 
     def may_subscribe(self, principal: Principal, topic_filter: str) -> bool:
         """Whether this principal may have a subscription with exactly this filter."""

@@ -88,6 +88,11 @@ class Ingest:
         self._held_points = 0
         self._untold: deque[Record] = deque()
         """Records on disk of which the observers have not heard yet; they count as pending, so they are bounded."""
+        self.is_full = False
+        """Whether producers should pause. Checked by those who can; `write` itself refuses only far above this. Kept up
+        to date as points come and go, because it is looked at for every read of every socket."""
+        self._full_at_points = limits.max_pending_points
+        """Points in the open batch that make it full, beside what waits elsewhere."""
         self.stored_points = 0
         self.commits = 0
 
@@ -95,11 +100,6 @@ class Ingest:
     def pending_points(self) -> int:
         committing = self._committing.points if self._committing is not None else 0
         return self._open.points + committing + self._held_points + len(self._untold)
-
-    @property
-    def is_full(self) -> bool:
-        """Whether producers should pause. Checked by those who can; `write` itself refuses only far above this."""
-        return self.pending_points >= self._limits.max_pending_points
 
     async def room(self) -> None:
         """Wait until there is room for one record more; in one line with those who use `when_room`."""
@@ -111,6 +111,7 @@ class Ingest:
     def hold_room(self, records: int = 1) -> None:
         """Count records that are not written yet (something has to be looked up first) as waiting."""
         self._held_points += records * HELD_POINTS
+        self._recount()
 
     def free_room(self, records: int = 1) -> None:
         """Let go of what `hold_room` counted."""
@@ -161,6 +162,8 @@ class Ingest:
             self._take_back(record, written)
             raise
         receipt.points += written
+        if receipt.points >= self._full_at_points:
+            self.is_full = True
         if record.key.bucket_id in self._observers:
             receipt.observed.append(record)
         if receipt.points >= self._limits.flush_points and self._committing is None:
@@ -208,6 +211,7 @@ class Ingest:
         self._open = Receipt()
         self._appenders = {}
         self._committing = sealed
+        self._recount()
         loop = asyncio.get_running_loop()
         future = self._writer.submit(self._store.append, sealed.batch)
         future.add_done_callback(lambda done: loop.call_soon_threadsafe(self._committed, sealed, done))
@@ -241,7 +245,13 @@ class Ingest:
         else:
             self._timer = loop.call_at(due_s, self._flush)
 
+    def _recount(self) -> None:
+        """Something other than the open batch has grown or shrunk."""
+        self._full_at_points = self._limits.max_pending_points - (self.pending_points - self._open.points)
+        self.is_full = self._open.points >= self._full_at_points
+
     def _make_room(self) -> None:
+        self._recount()
         while self._room_listeners and not self.is_full:
             self._room_listeners.popleft()()
 
@@ -271,8 +281,7 @@ class Ingest:
                     log.exception("an observer failed")
         if self._untold:
             asyncio.get_running_loop().call_soon(self._tell_observers)
-        else:
-            self._make_room()
+        self._make_room()
 
     # -- in step with deletions, and the end ------------------------------------------------------------------
 

@@ -1,5 +1,7 @@
 """What was refused without an answer, and why: a device on MQTT 3.1.1 is never told, so its owner must be.
 
+Messages that were refused or dropped, and sign-ins that failed.
+
 In memory and bounded; it starts empty with the process.
 """
 
@@ -9,6 +11,8 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from headwater.services.mqtt_sign_in import SignInFailed
 
 MAX_SUBJECTS = 10_000
 
@@ -23,34 +27,63 @@ class Refusal:
 
 
 class Refusals:
-    """Counts by device and by channel; the subjects refused longest ago are forgotten first."""
+    """Counts by device of either kind and by channel; the subjects refused longest ago are forgotten first."""
 
     def __init__(self, clock_ns: Callable[[], int] = time.time_ns) -> None:
         self._clock_ns = clock_ns
         self._by_subject: OrderedDict[tuple[str, int], Refusal] = OrderedDict()
         self.total = 0
+        """Refused messages of all devices; neither sign-ins nor dropped messages."""
 
-    def note(self, reason: str, *, device_id: int | None = None, channel_id: int | None = None) -> None:
-        """Count one refusal for the device that sent it and the channel it was meant for, as far as known."""
+    def note(
+        self,
+        reason: str,
+        *,
+        device_id: int | None = None,
+        account_device_id: int | None = None,
+        channel_id: int | None = None,
+    ) -> None:
+        """Count one refused message for the device that sent it and the channel it was meant for, as far as known."""
         self.total += 1
-        for subject in (("device", device_id), ("channel", channel_id)):
-            if subject[1] is not None:
-                self._note((subject[0], subject[1]), reason)
+        self._note_device(reason, device_id, account_device_id)
+        if channel_id is not None:
+            self._note(("channel", channel_id), reason)
 
-    def _note(self, subject: tuple[str, int], reason: str) -> None:
-        refusal = self._by_subject.get(subject)
-        if refusal is None:
-            if len(self._by_subject) >= MAX_SUBJECTS:
-                self._by_subject.popitem(last=False)
-            self._by_subject[subject] = Refusal(1, reason, self._clock_ns())
-            return
-        refusal.count += 1
-        refusal.reason = reason
-        refusal.at_ns = self._clock_ns()
-        self._by_subject.move_to_end(subject)
+    def note_failed_sign_in(self, failure: SignInFailed, address: str) -> None:
+        """Count a failed sign-in for the device whose client id was used, if there is one: its owner learns that it
+        has a wrong password, or that somebody tries to find it out."""
+        reason = f"sign-in refused: {failure.reason} (from {address})"
+        self._note_device(reason, failure.device_id, failure.account_device_id)
+
+    def note_dropped(
+        self, limit: str, *, device_id: int | None = None, account_device_id: int | None = None, count: int = 1
+    ) -> None:
+        """Count messages that a device should have got and did not, because this limit was reached."""
+        self._note_device(f"messages for this device were dropped: limit {limit}", device_id, account_device_id, count)
 
     def of_device(self, device_id: int) -> Refusal | None:
         return self._by_subject.get(("device", device_id))
 
+    def of_account_device(self, id_: int) -> Refusal | None:
+        return self._by_subject.get(("account-device", id_))
+
     def of_channel(self, channel_id: int) -> Refusal | None:
         return self._by_subject.get(("channel", channel_id))
+
+    def _note_device(self, reason: str, device_id: int | None, account_device_id: int | None, count: int = 1) -> None:
+        if device_id is not None:
+            self._note(("device", device_id), reason, count)
+        if account_device_id is not None:
+            self._note(("account-device", account_device_id), reason, count)
+
+    def _note(self, subject: tuple[str, int], reason: str, count: int = 1) -> None:
+        refusal = self._by_subject.get(subject)
+        if refusal is None:
+            if len(self._by_subject) >= MAX_SUBJECTS:
+                self._by_subject.popitem(last=False)
+            self._by_subject[subject] = Refusal(count, reason, self._clock_ns())
+            return
+        refusal.count += count
+        refusal.reason = reason
+        refusal.at_ns = self._clock_ns()
+        self._by_subject.move_to_end(subject)

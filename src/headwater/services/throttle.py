@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -13,15 +13,19 @@ from headwater.errors import StorageError, TooManyRequests
 @dataclass(slots=True)
 class _Record:
     failed_at_s: deque[float] = field(default_factory=deque)
-    under_way: int = 0
+    begun_at_s: deque[float] = field(default_factory=deque)
+    """Attempts under way."""
     blocked_until_s: float = 0.0
 
 
 class Throttle:
     """Counts failed attempts by key (who is asking, who is asked for) and blocks a key that has too many.
 
+    Attempts under way count as failures until they end, so that many at once gain nothing; one whose end is never told
+    counts for `window_s`.
+
     Args: a key is blocked for `block_s` after `max_failures` within `window_s`; `clock` gives seconds, never
-    going back; only the `max_keys` keys that failed last are remembered, so that memory stays bounded.
+    going back; only the `max_keys` keys that were used last are remembered, so that memory stays bounded.
     """
 
     def __init__(
@@ -38,22 +42,20 @@ class Throttle:
         self._block_s = block_s
         self._clock = clock
         self._max_keys = max_keys
-        self._records: OrderedDict[str, _Record] = OrderedDict()
+        self._records: OrderedDict[Hashable, _Record] = OrderedDict()
 
     @contextmanager
-    def attempt(self, keys: Sequence[str]) -> Iterator[None]:
+    def attempt(self, keys: Sequence[Hashable]) -> Iterator[None]:
         """Around one attempt. It failed when it raises, unless that was our own trouble (`StorageError`) or
-        another limit (`TooManyRequests`). Attempts under way count as failures until they end, so that many
-        at once gain nothing.
+        another limit (`TooManyRequests`).
 
         Raises: `TooManyRequests` before the attempt when one of the keys is blocked.
         """
-        records = [self._records.get(key) or _Record() for key in keys]
-        for record in records:
-            self._check(record)
-        for key, record in zip(keys, records, strict=True):
-            record.under_way += 1
-            self._remember(key, record)
+        for key in keys:
+            if (refusal := self.refusal(key)) is not None:
+                raise refusal
+        for key in keys:
+            self.begin(key)
         failed = True
         try:
             yield
@@ -62,33 +64,55 @@ class Throttle:
             failed = False
             raise
         finally:
-            for key, record in zip(keys, records, strict=True):
-                record.under_way -= 1
-                if failed:
-                    self._count(record)
-                    self._remember(key, record)
-                elif not (record.under_way or record.failed_at_s):
-                    self._records.pop(key, None)
+            for key in keys:
+                self.end(key, failed=failed)
 
-    def _check(self, record: _Record) -> None:
-        now = self._clock()
-        if now < record.blocked_until_s:
-            raise TooManyRequests(
-                "too many failed attempts; try again later", retry_after_s=record.blocked_until_s - now
+    def refusal(self, key: Hashable) -> TooManyRequests | None:
+        """Why this key may not try now; None when it may."""
+        record = self._records.get(key)
+        if record is None:
+            return None
+        now_s = self._clock()
+        if now_s < record.blocked_until_s:
+            return TooManyRequests(
+                "too many failed attempts; try again later", retry_after_s=record.blocked_until_s - now_s
             )
-        while record.failed_at_s and record.failed_at_s[0] <= now - self._window_s:
-            record.failed_at_s.popleft()
-        if len(record.failed_at_s) + record.under_way >= self._max_failures:
-            raise TooManyRequests("too many attempts at once; try again in a moment", retry_after_s=1.0)
+        for times in (record.failed_at_s, record.begun_at_s):
+            while times and times[0] <= now_s - self._window_s:
+                times.popleft()
+        if len(record.failed_at_s) + len(record.begun_at_s) >= self._max_failures:
+            return TooManyRequests("too many attempts at once; try again in a moment", retry_after_s=1.0)
+        return None
+
+    def begin(self, key: Hashable) -> None:
+        """An attempt that was not refused is under way; `end` follows."""
+        record = self._records.get(key) or _Record()
+        record.begun_at_s.append(self._clock())
+        self._remember(key, record)
+
+    def end(self, key: Hashable, *, failed: bool) -> None:
+        """An attempt is over."""
+        record = self._records.get(key)
+        if record is None:  # forgotten meanwhile for want of room
+            if not failed:
+                return
+            record = _Record()
+        if record.begun_at_s:
+            record.begun_at_s.popleft()
+        if failed:
+            self._count(record)
+            self._remember(key, record)
+        elif not (record.begun_at_s or record.failed_at_s or record.blocked_until_s > self._clock()):
+            del self._records[key]
 
     def _count(self, record: _Record) -> None:
-        now = self._clock()
-        record.failed_at_s.append(now)
+        now_s = self._clock()
+        record.failed_at_s.append(now_s)
         if len(record.failed_at_s) >= self._max_failures:
             record.failed_at_s.clear()
-            record.blocked_until_s = now + self._block_s
+            record.blocked_until_s = now_s + self._block_s
 
-    def _remember(self, key: str, record: _Record) -> None:
+    def _remember(self, key: Hashable, record: _Record) -> None:
         self._records[key] = record
         self._records.move_to_end(key)
         if len(self._records) > self._max_keys:

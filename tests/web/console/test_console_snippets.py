@@ -8,11 +8,14 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from starlette.datastructures import URL
 
 from headwater.registry.entities import ApiKey, Channel, ChannelSettings
 from headwater.web.console.options import MqttPorts
 from headwater.web.console.snippets import (
+    account_device_snippets,
     addresses_of,
     credentials_text,
     device_snippets,
@@ -63,6 +66,23 @@ def test_a_device_gets_programs_for_what_it_may_do() -> None:
     assert f"channels/8/publish/{'W' * 16}" in beside.text
     assert " -i " not in beside.text
     assert "-P" not in beside.text
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    credential=st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=6, max_size=40),
+    device_id=st.from_regex("[a-zA-Z0-9_-]{1,32}", fullmatch=True),
+)
+@example(credential="'; rm -rf $HOME `id` \"\\", device_id="-h")
+def test_a_chosen_credential_is_one_word_and_one_text_whatever_is_in_it(credential: str, device_id: str) -> None:
+    at = addresses_of(URL("http://h:1/"), MqttPorts(1883, None))
+    publish, python, subscribe = account_device_snippets(device_id, "ada", credential, at)
+    for snippet, program in ((publish, "mosquitto_pub"), (subscribe, "mosquitto_sub")):
+        words = shlex.split(snippet.text.replace("\\\n", ""))
+        assert words[:5] == [program, "-h", "h", "-p", "1883"]
+        assert words[5:11] == ["-i", device_id, "-u", "ada", "-P", credential]
+    texts = [node.value for node in ast.walk(ast.parse(python.text)) if isinstance(node, ast.Constant)]
+    assert {device_id, "ada", credential, "telemetry", '{"temperature": 21.5}'} <= set(texts)
 
 
 def test_without_a_tls_port_the_program_needs_no_certificate() -> None:

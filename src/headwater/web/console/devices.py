@@ -1,4 +1,4 @@
-"""MQTT Devices: adding one, its credentials (shown once), its rights, its end."""
+"""MQTT Devices: the list of both kinds; adding an MQTT device, its credentials (shown once), its rights, its end."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from headwater.errors import BadRequest, Conflict, NotFound
 from headwater.model.principal import Grant
 from headwater.registry.entities import Channel, MqttDevice
 from headwater.services.devices import MAX_NAME_LENGTH
+from headwater.web.console.account_devices import AccountDevicePages
 from headwater.web.console.console import Console, Visit
 from headwater.web.console.errors import sentence_of
 from headwater.web.console.forms import Form
@@ -24,17 +25,19 @@ from headwater.web.console.snippets import (
 
 
 class DevicePages:
-    """The pages of MQTT devices; another account's device is as unknown as one that never was."""
+    """The pages of devices; another account's device is as unknown as one that never was."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._devices = console.services.devices
+        self._account_devices = console.services.account_devices
         self._channels = console.services.channels
 
     def routes(self) -> list[BaseRoute]:
         get, post = self._console.get, self._console.post
         one = "/devices/{device_id:int}"
         return [
+            *AccountDevicePages(self._console, self._account_devices).routes(),
             get("/devices", self.index),
             get("/devices/new", self.new),
             post("/devices/new", self.create),
@@ -49,10 +52,12 @@ class DevicePages:
     async def index(self, visit: Visit) -> Response:
         refusals = self._console.services.refusals
         devices = await self._devices.owned(visit.account.id)
+        of_account = await self._account_devices.owned(visit.account.id)
         return self._console.render(
             visit,
             "devices.html",
             devices=[(device, refusals.of_device(device.id)) for device in devices],
+            account_devices=[(device, refusals.of_account_device(device.id)) for device in of_account],
             ports=self._console.options.mqtt_ports(),
         )
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -14,6 +16,8 @@ from headwater.web.console.options import MqttPorts
 
 _HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
 _EXAMPLE_VALUE = "21.5"
+_EXAMPLE_TOPIC = "telemetry"
+_EXAMPLE_JSON = '{"temperature": 21.5}'
 SECOND_TERMINAL = "Meanwhile, in a second terminal: publish with the write key, without sign-in"
 CLIENT_ID, USERNAME, PASSWORD = "client id", "username", "password"
 
@@ -79,6 +83,11 @@ def first_entry_line(channel: Channel, at: Addresses) -> str:
     return f"curl '{at.base_url}/update?api_key={channel.write_key}&{_example_payload(channel)}'"
 
 
+def connect_line(at: Addresses) -> str:
+    """The shortest way to a first connection, with an account token in place of a device's credentials."""
+    return f"mosquitto_sub {_listener_options(at)} -i my-laptop -u token -P YOUR_TOKEN -t '#'"
+
+
 def device_snippets(
     client_id: str, password: str, publish_to: Channel | None, subscribe_to: Channel | None, at: Addresses
 ) -> list[Snippet]:
@@ -97,7 +106,9 @@ def device_snippets(
                 f"  -t channels/{publish_to.id}/publish -m '{_example_payload(publish_to)}'",
             )
         )
-        snippets.append(Snippet("Python (paho-mqtt 2)", _paho_program(client_id, password, publish_to, at)))
+        topic = f"channels/{publish_to.id}/publish"
+        program = _paho_program(client_id, client_id, password, topic, _example_payload(publish_to), at)
+        snippets.append(Snippet("Python (paho-mqtt 2)", program))
     if subscribe_to is not None:
         snippets.append(
             Snippet(
@@ -108,6 +119,20 @@ def device_snippets(
         )
         snippets.append(Snippet(SECOND_TERMINAL, mqtt_publish_line(subscribe_to, at)))
     return snippets
+
+
+def account_device_snippets(device_id: str, account_name: str, credential: str, at: Addresses) -> list[Snippet]:
+    """Ready-to-paste programs for an account device, one connection at a time. The credential may be any text."""
+    options = (
+        f"{_listener_options(at)} \\\n"
+        f"  -i {shlex.quote(device_id)} -u {shlex.quote(account_name)} -P {shlex.quote(credential)} \\\n"
+    )
+    program = _paho_program(device_id, account_name, credential, _EXAMPLE_TOPIC, _EXAMPLE_JSON, at)
+    return [
+        Snippet("mosquitto_pub", f"mosquitto_pub {options}  -t {_EXAMPLE_TOPIC} -m {shlex.quote(_EXAMPLE_JSON)}"),
+        Snippet("Python (paho-mqtt 2)", program),
+        Snippet("mosquitto_sub", f"mosquitto_sub {options}  -t '#' -v"),
+    ]
 
 
 def credentials_text(device_name: str, credentials: Mapping[str, str], at: Addresses) -> str:
@@ -135,7 +160,7 @@ def _listener_options(at: Addresses) -> str:
     return f"-h {at.host} -p {at.ports.plain or 1883}"
 
 
-def _paho_program(client_id: str, password: str, channel: Channel, at: Addresses) -> str:
+def _paho_program(client_id: str, username: str, password: str, topic: str, payload: str, at: Addresses) -> str:
     if at.ports.tls is not None and at.has_own_ca:
         port, tls = at.ports.tls, f'client.tls_set(ca_certs="ca.crt")  # from {at.base_url}/ca.crt\n'
     elif at.ports.tls is not None:
@@ -144,11 +169,16 @@ def _paho_program(client_id: str, password: str, channel: Channel, at: Addresses
         port, tls = at.ports.plain or 1883, ""
     return (
         "import paho.mqtt.client as mqtt\n\n"
-        f'client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id="{client_id}")\n'
-        f'client.username_pw_set("{client_id}", "{password}")\n'
+        f"client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id={_python(client_id)})\n"
+        f"client.username_pw_set({_python(username)}, {_python(password)})\n"
         f"{tls}"
-        f'client.connect("{at.host}", {port})\n'
+        f"client.connect({_python(at.host)}, {port})\n"
         "client.loop_start()\n"
-        f'client.publish("channels/{channel.id}/publish", "{_example_payload(channel)}", qos=1).wait_for_publish()\n'
+        f"client.publish({_python(topic)}, {_python(payload)}, qos=1).wait_for_publish()\n"
         "client.disconnect()\n"
     )
+
+
+def _python(text: str) -> str:
+    """A text as Python writes it, in double quotes: JSON's form is one that Python reads alike."""
+    return json.dumps(text, ensure_ascii=False)
