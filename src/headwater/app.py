@@ -14,12 +14,16 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
+from functools import partial
 
 from starlette.types import ASGIApp
 
 from headwater.broker.broker import Broker
+from headwater.broker.journal import Journal, JournalLimits
+from headwater.broker.listeners import Listeners
+from headwater.broker.websocket import WebSockets
 from headwater.demo import run_demo
 from headwater.dialects import thingspeak
 from headwater.errors import ConfigurationError
@@ -27,12 +31,15 @@ from headwater.file_limit import raise_file_limit, what_is_short
 from headwater.first_start import read_or_make_secret, seed_administrator
 from headwater.instance import hold_data_directory
 from headwater.logs import Log
+from headwater.persistence.memory import MemorySessionStore
+from headwater.persistence.sqlite import open_sqlite_session_store
 from headwater.registry.opening import open_registry
 from headwater.registry.passwords import Passwords
 from headwater.registry.worker import RegistryWorker
 from headwater.reload import ListenerTls, Reload
 from headwater.services import Services
 from headwater.services.access import Access
+from headwater.services.account_devices import AccountDevices
 from headwater.services.accounts import Accounts
 from headwater.services.catalogue import Catalogue
 from headwater.services.channels import Channels
@@ -49,6 +56,7 @@ from headwater.store.memory import MemoryStore
 from headwater.web.app import build_app
 from headwater.web.console import ConsoleOptions, MqttPorts
 from headwater.web.server import WebServer
+from headwater.web.upgrade import hint_routes
 
 log = Log(__name__)
 
@@ -84,11 +92,14 @@ async def run(
             log.warning(short)
         services = await stack.enter_async_context(open_services(settings))
         tls = ListenerTls(settings)
-        broker = Broker(services, [s for d in DIALECTS for s in d.topics(services, settings)], settings.mqtt)
-        stack.push_async_callback(broker.close)
-        web = WebServer(_build_web_app(services, settings, tls, broker), settings.web)
+        broker = await stack.enter_async_context(_open_broker(services, settings))
+        listeners = Listeners(broker.new_connection, settings.mqtt, max_handshakes=settings.tls.max_handshakes)
+        stack.push_async_callback(listeners.stop_listening)
+        web_sockets = WebSockets(broker.new_connection, settings.listen.websocket_origins, settings.mqtt)
+        web_app = _build_web_app(services, settings, tls, listeners, web_sockets)
+        web = WebServer(web_app, settings.web, web_sockets, max_handshakes=settings.tls.max_handshakes)
         stack.push_async_callback(web.close)
-        bound = await _listen(settings, broker, web, tls)
+        bound = await _listen(settings, listeners, web, tls)
         # Not before: a start that fails for want of a port would have shown the secrets to nobody.
         await seed_administrator(services.accounts, admin)
         if demo:
@@ -102,7 +113,8 @@ async def run(
         await stopping.wait()
         log.info("shutting down")
         # Nobody new on any listener, before anybody is waited for.
-        await broker.stop_listening()
+        await listeners.stop_listening()
+        web_sockets.going_away()
         await web.close()
 
 
@@ -116,6 +128,23 @@ async def _running(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+
+
+@asynccontextmanager
+async def _open_broker(services: Services, settings: Settings) -> AsyncIterator[Broker]:
+    """The broker with what it kept the last time. It closes before its journal, and that before the file."""
+    async with AsyncExitStack() as stack:
+        is_durable = settings.store.engine is not StoreEngine.MEMORY
+        path = settings.data / "broker.db"
+        kept = await asyncio.to_thread(lambda: open_sqlite_session_store(path) if is_durable else MemorySessionStore())
+        stack.enter_context(closing(kept))
+        state = await asyncio.to_thread(kept.load)
+        journal = Journal(kept, JournalLimits(settings.ingest.flush_interval_ms / 1000))
+        stack.push_async_callback(journal.close)
+        topics = [space for dialect in DIALECTS for space in dialect.topics(services, settings)]
+        broker = Broker(services, topics, settings.mqtt, journal, state)
+        stack.push_async_callback(broker.close)
+        yield broker
 
 
 @asynccontextmanager
@@ -143,7 +172,13 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         # Above the store: what is deleted in the registry is deleted there too, also while the server stops.
         worker = RegistryWorker(open_registry(settings.registry_url))
         stack.push_async_callback(worker.close)
-        access = Access(allow_topic_keys=settings.mqtt.allow_topic_keys, allow_anonymous=settings.mqtt.allow_anonymous)
+        # Apart from the console's: a flood of devices must not keep people from signing in.
+        device_passwords = stack.enter_context(closing(Passwords(max_at_once=1, max_waiting=256)))
+        access = Access(
+            allow_topic_keys=settings.mqtt.allow_topic_keys,
+            allow_anonymous=settings.mqtt.allow_anonymous,
+            passwords=device_passwords,
+        )
         access.load(await worker.read(lambda registry: registry.snapshot()))
         await _reconcile(worker, access, catalogue, entries)
         passwords = stack.enter_context(closing(Passwords()))
@@ -166,6 +201,9 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             entries=entries,
             refusals=Refusals(),
             registry=worker,
+            account_devices=AccountDevices(
+                worker, access, device_passwords, max_devices_per_account=limits.devices_per_account
+            ),
         )
 
 
@@ -197,36 +235,54 @@ def _open_store(settings: Settings) -> Store:
     )
 
 
-def _build_web_app(services: Services, settings: Settings, tls: ListenerTls, broker: Broker) -> ASGIApp:
+def _build_web_app(
+    services: Services, settings: Settings, tls: ListenerTls, listeners: Listeners, web_sockets: WebSockets
+) -> ASGIApp:
     options = ConsoleOptions(
         secret=read_or_make_secret(settings.data / "session.key"),
         session_s=settings.web.session_hours * 3600,
         public_url=settings.web.public_url,
         has_own_ca=tls.ca_certificate is not None,
-        mqtt_ports=lambda: MqttPorts(broker.port(tls=False), broker.port(tls=True)),
+        mqtt_ports=lambda: MqttPorts(listeners.port(tls=False), listeners.port(tls=True)),
     )
     routes = [route for dialect in DIALECTS for route in dialect.routes(services, settings)]
-    return build_app(services, routes, options, settings.web, ca_certificate=tls.ca_certificate)
+    routes += hint_routes(web_sockets)
+    return build_app(
+        services,
+        routes,
+        options,
+        settings.web,
+        ca_certificate=tls.ca_certificate,
+        metrics_token=settings.web.metrics_token,
+    )
 
 
-async def _listen(settings: Settings, broker: Broker, web: WebServer, tls: ListenerTls) -> dict[str, list[str]]:
+async def _listen(settings: Settings, listeners: Listeners, web: WebServer, tls: ListenerTls) -> dict[str, list[str]]:
     """Open every listener; answers the bound addresses by scheme."""
-    bound: dict[str, list[str]] = {}
-    for scheme, addresses, open_listener in (
-        ("http", settings.listen.http, web.listen),
-        ("https", settings.listen.https, web.listen),
-        ("mqtt", settings.listen.mqtt, broker.listen),
-        ("mqtts", settings.listen.mqtts, broker.listen),
-    ):
-        bound[scheme] = []
-        for address in addresses:
-            try:
-                host, port = await open_listener(address.host, address.port, tls.context(scheme))
-            except OSError as error:
-                raise ConfigurationError(
-                    f"cannot listen on {address} for {scheme}: {error.strerror or error}; {_way_out(error, scheme)}"
-                ) from error
-            bound[scheme].append(str(Address(host, port)))
+    listen = settings.listen
+    bound = {
+        "http": await _open_all("http", listen.http, web.listen),
+        "https": await _open_all("https", listen.https, partial(web.listen, tls=tls.context("https"))),
+        "mqtt": await _open_all("mqtt", listen.mqtt, listeners.listen),
+        "mqtts": await _open_all("mqtts", listen.mqtts, partial(listeners.listen, tls=tls.context("mqtts"))),
+    }
+    if listen.mqtt_proxied:
+        bound["mqtt_proxied"] = await _open_all("mqtt-proxied", listen.mqtt_proxied, listeners.listen_proxied)
+    return bound
+
+
+async def _open_all(
+    scheme: str, addresses: Iterable[Address], open_listener: Callable[[str, int], Awaitable[tuple[str, int]]]
+) -> list[str]:
+    bound = []
+    for address in addresses:
+        try:
+            host, port = await open_listener(address.host, address.port)
+        except OSError as error:
+            raise ConfigurationError(
+                f"cannot listen on {address} for {scheme}: {error.strerror or error}; {_way_out(error, scheme)}"
+            ) from error
+        bound.append(str(Address(host, port)))
     return bound
 
 

@@ -12,10 +12,11 @@ from __future__ import annotations
 import ipaddress
 import socket
 import ssl
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -33,7 +34,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from headwater.errors import ConfigurationError
 from headwater.files import write_atomically
 from headwater.setting_kinds import is_host_name, is_ip_address
-from headwater.settings import Settings
+from headwater.settings import ClientCertificates, Settings, TlsSettings
 
 DIRECTORY = "certificates"
 CA_LIFETIME = timedelta(days=3652)
@@ -133,11 +134,29 @@ def server_context(identity: Identity, *, alpn: Sequence[str] = ()) -> ssl.SSLCo
     return context
 
 
-def reload_context(context: ssl.SSLContext, identity: Identity) -> None:
-    """Use the files as they are now for handshakes from here on. When they cannot be used, the context keeps
-    what it has and `ConfigurationError` is raised."""
-    _load_chain(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), identity)
-    _load_chain(context, identity)
+def ask_for_client_certificates(context: ssl.SSLContext, tls: TlsSettings) -> None:
+    """Have clients show certificates, if the settings say so. Raises `ConfigurationError` when the file with their CAs
+    cannot be used."""
+    if tls.client_certificates is ClientCertificates.OFF or tls.client_ca is None:
+        return
+    try:
+        context.load_verify_locations(tls.client_ca)
+    except (ssl.SSLError, OSError) as error:
+        reason = (
+            "holds no certificate in PEM" if isinstance(error, ssl.SSLError) else f"cannot be read: {error.strerror}"
+        )
+        raise ConfigurationError(f"tls.client_ca: {tls.client_ca} {reason}") from error
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # an intermediate CA may be all that is trusted
+    is_required = tls.client_certificates is ClientCertificates.REQUIRED
+    context.verify_mode = ssl.CERT_REQUIRED if is_required else ssl.CERT_OPTIONAL
+
+
+def common_name(peer_certificate: Mapping[str, Any] | None) -> str | None:
+    """Whom a client's certificate names, from what a transport knows as `peercert`. None without a certificate, and
+    when its subject has no common name, an empty one or several: then it is not certain who is meant."""
+    subject = (peer_certificate or {}).get("subject", ())
+    names = [value for attributes in subject for name, value in attributes if name == "commonName"]
+    return names[0] if len(names) == 1 and names[0] else None
 
 
 def certificate_end(path: Path) -> datetime:

@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import ssl
 from datetime import UTC, datetime
 
 from headwater.certificates import (
+    ask_for_client_certificates,
     certificate_end,
     certificate_names,
     identity_of_operator,
@@ -18,7 +20,7 @@ from headwater.certificates import (
 from headwater.errors import ConfigurationError
 from headwater.file_limit import connections_wanted, granted_files, what_is_short
 from headwater.instance import running_pid
-from headwater.settings import Settings
+from headwater.settings import ClientCertificates, Settings
 
 MIN_FREE_BYTES = 100 * 1024 * 1024
 
@@ -42,7 +44,19 @@ def check_data(settings: Settings) -> str:
 
 
 def check_certificates(settings: Settings, *, now: datetime | None = None) -> str:
-    """Whether the certificate that would be served can be, and until when."""
+    """Whether the certificate that would be served can be, until when, and whether those of clients can be judged."""
+    ask_for_client_certificates(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), settings.tls)
+    return f"{_check_own_certificate(settings, now)}{_clients_part(settings)}"
+
+
+def _clients_part(settings: Settings) -> str:
+    tls = settings.tls
+    if tls.client_certificates is ClientCertificates.OFF:
+        return ""
+    return f"; MQTT clients show theirs ({tls.client_certificates}), signed by {tls.client_ca}"
+
+
+def _check_own_certificate(settings: Settings, now: datetime | None) -> str:
     identity = identity_of_operator(settings) or own_identity(settings)
     if identity.ca_certificate is not None and not identity.ca_certificate.exists():
         return f"{identity.ca_certificate.parent} is empty: a CA and a server certificate will be made"

@@ -114,6 +114,10 @@ def serve(
     https: Annotated[AddressesOption, typer.Option(metavar="HOST:PORT", help="The same for HTTP over TLS.")] = None,
     mqtt: Annotated[AddressesOption, typer.Option(metavar="HOST:PORT", help="The same for MQTT.")] = None,
     mqtts: Annotated[AddressesOption, typer.Option(metavar="HOST:PORT", help="The same for MQTT over TLS.")] = None,
+    mqtt_proxied: Annotated[
+        AddressesOption,
+        typer.Option(metavar="HOST:PORT", help="The same for MQTT behind a proxy that sends the PROXY protocol."),
+    ] = None,
     config: ConfigOption = None,
     demo: Annotated[bool, typer.Option("--demo", help="Add a demo account with a simulated weather station.")] = False,
     cert: Annotated[
@@ -127,7 +131,13 @@ def serve(
 
     Prints `ready {...}` with the bound addresses once it accepts connections. Logs go to standard error.
     """
-    lists = {"listen.http": http, "listen.https": https, "listen.mqtt": mqtt, "listen.mqtts": mqtts}
+    lists = {
+        "listen.http": http,
+        "listen.https": https,
+        "listen.mqtt": mqtt,
+        "listen.mqtts": mqtts,
+        "listen.mqtt_proxied": mqtt_proxied,
+    }
     texts = {"tls.certificate": cert, "tls.key": key, "log.level": log_level, "log.format": log_format}
     flags = {name: ",".join(value) for name, value in lists.items() if value}
     flags |= {name: str(value) for name, value in texts.items() if value is not None}

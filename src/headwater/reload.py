@@ -9,13 +9,14 @@ import ssl
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 from headwater.certificates import (
     Identity,
+    ask_for_client_certificates,
     find_machine_names,
     must_be_made,
     prepare_identity,
-    reload_context,
     server_context,
 )
 from headwater.errors import HeadwaterError
@@ -26,8 +27,44 @@ from headwater.settings import Settings, differing_keys
 log = Log(__name__)
 
 RENEWAL_INTERVAL_S = 86_400.0
-TAKEN_UP = frozenset({"log.level", "log.format", "tls.certificate", "tls.key", "tls.host_names"})
+TAKEN_UP = frozenset(
+    {
+        "log.level",
+        "log.format",
+        "tls.certificate",
+        "tls.key",
+        "tls.host_names",
+        "tls.client_certificates",
+        "tls.client_ca",
+    }
+)
 """Settings that need no restart."""
+
+
+class ReloadableContext(ssl.SSLContext):
+    """What a listener is given for as long as it listens: each handshake takes the context that is in use then.
+
+    To change a context in place would do for certificates, but CAs can only be added to one, and a session that it
+    has issued would be resumed after the CA that vouched for the client was taken away.
+    """
+
+    _current: ssl.SSLContext
+
+    @classmethod
+    def of(cls, context: ssl.SSLContext) -> ReloadableContext:
+        reloadable = cls(ssl.PROTOCOL_TLS_SERVER)
+        reloadable.use(context)
+        return reloadable
+
+    def use(self, context: ssl.SSLContext) -> None:
+        """For handshakes from here on; connections that exist stay."""
+        self._current = context
+
+    def wrap_bio(self, *arguments: Any, **options: Any) -> ssl.SSLObject:
+        return self._current.wrap_bio(*arguments, **options)
+
+    def wrap_socket(self, *arguments: Any, **options: Any) -> ssl.SSLSocket:
+        return self._current.wrap_socket(*arguments, **options)
 
 
 class ListenerTls:
@@ -39,8 +76,7 @@ class ListenerTls:
         identity = self.prepare(settings)
         self.ca_certificate = identity.ca_certificate
         self._contexts = {
-            "https": server_context(identity, alpn=("http/1.1",)),
-            "mqtts": server_context(identity),
+            scheme: ReloadableContext.of(context) for scheme, context in _make_contexts(settings, identity).items()
         }
 
     def context(self, scheme: str) -> ssl.SSLContext | None:
@@ -52,8 +88,8 @@ class ListenerTls:
 
     def use(self, settings: Settings, identity: Identity) -> None:
         """Take it for handshakes from here on; connections that exist stay. Raises `ConfigurationError`."""
-        for context in self._contexts.values():
-            reload_context(context, identity)
+        for scheme, context in _make_contexts(settings, identity).items():
+            self._contexts[scheme].use(context)
         self._settings = settings
 
     async def renew(self) -> bool:
@@ -63,6 +99,13 @@ class ListenerTls:
             return False
         self.use(settings, await asyncio.to_thread(self.prepare, settings))
         return True
+
+
+def _make_contexts(settings: Settings, identity: Identity) -> dict[str, ssl.SSLContext]:
+    """By scheme. Clients show certificates to MQTT only: a browser would ask people for one."""
+    https, mqtts = server_context(identity, alpn=("http/1.1",)), server_context(identity)
+    ask_for_client_certificates(mqtts, settings.tls)
+    return {"https": https, "mqtts": mqtts}
 
 
 class Reload:

@@ -19,6 +19,9 @@ E = TypeVar("E", bound=enum.StrEnum)
 OFF = "off"
 """Written in place of a list of addresses: listen nowhere."""
 
+ANY_ORIGIN = "*"
+"""Stands for every web site."""
+
 MAX_LIST_ITEMS = 64
 _LABEL = r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)"
 _HOST_NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*\.?", re.ASCII)
@@ -202,6 +205,23 @@ class OptionalFile:
 
 
 @dataclass(frozen=True, slots=True)
+class Secret:
+    """A token that somebody chose, or none. What is wrong with one is said without repeating it."""
+
+    allowed: str = "16 to 256 printable ASCII characters without blanks, or empty"
+
+    def from_text(self, text: str) -> str:
+        if text and not re.fullmatch(r"[!-~]{16,256}", text):
+            raise ValueError("is not a token")
+        return text
+
+    def from_toml(self, value: object) -> str:
+        if not isinstance(value, str):
+            raise ValueError("is not text")
+        return self.from_text(value)
+
+
+@dataclass(frozen=True, slots=True)
 class WebAddress:
     """Scheme, host and optional port of a web site, or nothing; kept without the slash at the end."""
 
@@ -261,7 +281,20 @@ def parse_certificate_name(text: str) -> str:
     return text.lower().rstrip(".")
 
 
+def parse_origin(text: str) -> str:
+    """A web site as a browser writes it into `Origin`: in lower case, without the port that its scheme implies."""
+    if text in (ANY_ORIGIN, "null"):
+        return text
+    origin = WebAddress().from_text(text).lower()
+    if not origin:
+        raise ValueError("an origin is empty")
+    return origin.removesuffix(":443" if origin.startswith("https:") else ":80")
+
+
 ADDRESSES = ListOf(f"a list of HOST:PORT, IPv6 as [::1]:8080, port 0 = any free one, or {OFF}", Address.parse, OFF)
+ORIGINS = ListOf(
+    f"a list of http://HOST[:PORT] and https://HOST[:PORT], {ANY_ORIGIN} = every one, or {OFF}", parse_origin, OFF
+)
 HOST_NAMES = ListOf("a list of host names and IP addresses", parse_certificate_name)
 
 

@@ -21,12 +21,15 @@ from typing import Any, TypeVar
 from headwater.errors import ConfigurationError
 from headwater.setting_kinds import (
     ADDRESSES,
+    ANY_ORIGIN,
     HOST_NAMES,
+    ORIGINS,
     Directory,
     Kind,
     Number,
     OneOf,
     OptionalFile,
+    Secret,
     Switch,
     WebAddress,
     Whole,
@@ -64,9 +67,16 @@ class LogFormat(enum.StrEnum):
     JSON = "json"
 
 
+class ClientCertificates(enum.StrEnum):
+    OFF = "off"
+    OPTIONAL = "optional"
+    REQUIRED = "required"
+
+
 def setting(default: T, kind: Kind[T], doc: str, *, flag: str = "") -> T:
     """A dataclass field that knows how it is read and what it means. `doc` is one or two plain sentences."""
-    return dataclasses.field(default=default, metadata={"kind": kind, "doc": doc, "flag": flag})
+    is_shown = not isinstance(kind, Secret)
+    return dataclasses.field(default=default, repr=is_shown, metadata={"kind": kind, "doc": doc, "flag": flag})
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +95,19 @@ class ListenSettings:
     mqtt: tuple[Address, ...] = setting((Address("127.0.0.1", 1883),), ADDRESSES, "Addresses for MQTT.", flag="--mqtt")
     mqtts: tuple[Address, ...] = setting(
         (Address("127.0.0.1", 8883),), ADDRESSES, "Addresses for MQTT over TLS.", flag="--mqtts"
+    )
+    mqtt_proxied: tuple[Address, ...] = setting(
+        (),
+        ADDRESSES,
+        "Addresses for MQTT behind a proxy that sends the PROXY protocol (v1 or v2) and so tells who the client is. "
+        "Whoever reaches them is believed: let nothing but the proxy through.",
+        flag="--mqtt-proxied",
+    )
+    websocket_origins: tuple[str, ...] = setting(
+        (ANY_ORIGIN,),
+        ORIGINS,
+        "Web sites whose pages may open MQTT over WebSocket, as a browser tells in `Origin`; Headwater's own pages "
+        "always may. MQTT needs credentials of its own, so no page gains anything from somebody's sign-in.",
     )
 
 
@@ -106,6 +129,22 @@ class TlsSettings:
         HOST_NAMES,
         "More names and addresses for the server certificate that Headwater makes. It always holds "
         "localhost, the machine's own name and the addresses of the TLS listeners.",
+    )
+    client_certificates: ClientCertificates = setting(
+        ClientCertificates.OFF,
+        OneOf(ClientCertificates),
+        "Whether MQTT clients on the TLS listeners show a certificate of their own. `required`: without one that "
+        "`tls.client_ca` has signed, nobody connects. `optional`: one that is shown must be signed so.",
+    )
+    client_ca: Path | None = setting(
+        None,
+        OptionalFile(),
+        "Certificates (PEM) of the CAs that sign clients' certificates. Needed as soon as clients show them.",
+    )
+    max_handshakes: int = setting(
+        500,
+        Whole(1, 100_000),
+        "Most TLS handshakes under way at the same time on one listener. One more ends the oldest.",
     )
 
 
@@ -134,6 +173,42 @@ class MqttSettings:
         Whole(0, 1_000_000),
         "Most clients connected at the same time from one IP address; 0 = no such limit.",
     )
+    max_connections_per_account: int = setting(
+        0,
+        Whole(0, 1_000_000),
+        "Most clients connected at the same time as one account or its devices; 0 = no such limit.",
+    )
+    max_connects_per_second_per_address: int = setting(
+        0,
+        Whole(0, 100_000),
+        "Most new connections in a second from one IP address; 0 = no such limit. Where devices share an address, "
+        "leave room for all of them to come back at once.",
+    )
+    max_failures_per_minute: int = setting(
+        10,
+        Whole(0, 10_000),
+        "Failed sign-ins of one client id from one IP address within a minute, after which more are refused; 0 = no "
+        "such limit.",
+    )
+    max_failures_per_minute_per_address: int = setting(
+        100,
+        Whole(0, 100_000),
+        "The same for all client ids of an address together. The machine itself is exempt: behind a reverse proxy, "
+        "everybody has its address.",
+    )
+    failures_block_s: float = setting(300.0, Number(1, 86_400, "seconds"), "How long they are refused then.")
+    max_takeovers_per_minute: int = setting(
+        30,
+        Whole(0, 10_000),
+        "How often within a minute a client may take the place of a connection with the same client id; 0 = no such "
+        "limit. Beyond it the connection that is there stays: two devices have the same id.",
+    )
+    certificate_sign_in: bool = setting(
+        False,
+        Switch(),
+        "Let a device sign in without a password when the certificate that it shows is signed by `tls.client_ca` and "
+        "its common name is the device's client id (`account/device-id` for an account device).",
+    )
     connect_timeout_s: float = setting(
         10.0, Number(0.1, 600, "seconds"), "Time from the connection to a valid CONNECT packet."
     )
@@ -151,6 +226,32 @@ class MqttSettings:
     max_filters_per_subscribe: int = setting(
         50, Whole(1, 10_000), "Most topic filters in one SUBSCRIBE packet; those beyond are refused one by one."
     )
+    receive_maximum: int = setting(
+        100,
+        Whole(1, 65_535),
+        "Most QoS 1 and 2 messages that an MQTT 5 client may send before earlier ones are acknowledged.",
+    )
+    max_unreleased: int = setting(
+        1000, Whole(1, 65_535), "Most QoS 2 messages that an MQTT 3 client may send before it releases earlier ones."
+    )
+    topic_alias_maximum: int = setting(
+        20, Whole(0, 65_535), "Most topic aliases that an MQTT 5 client may use; 0 = none."
+    )
+    max_user_properties: int = setting(64, Whole(0, 10_000), "Most user properties of one MQTT 5 packet.")
+    max_user_property_bytes: int = setting(16_384, Whole(0, _MIB, "bytes"), "Most bytes that they may take together.")
+    session_expiry_s: int = setting(
+        86_400,
+        Whole(1, 315_360_000, "seconds"),
+        "How long the session of an MQTT 3 client with clean session 0 is kept while the client is away.",
+    )
+    max_session_expiry_s: int = setting(
+        604_800,
+        Whole(0, 315_360_000, "seconds"),
+        "Longest time that any session is kept while its client is away; 0 = sessions end with their connections.",
+    )
+    max_sessions_per_account: int = setting(
+        10_000, Whole(1, 10_000_000), "Most sessions of one account that are kept, with their clients here or away."
+    )
     max_client_id_bytes: int = setting(128, Whole(23, 65_535, "bytes"), "Longest client id.")
     max_write_buffer_bytes: int = setting(
         _MIB,
@@ -164,19 +265,45 @@ class MqttSettings:
         "A client that reads nothing of what waits for it for so long is disconnected.",
     )
     max_in_flight: int = setting(
-        20, Whole(1, 65_535), "Most QoS 1 messages on their way to one client without its acknowledgement."
+        20, Whole(1, 65_535), "Most QoS 1 and 2 messages on their way to one client without its acknowledgement."
     )
     max_queued_messages: int = setting(
-        1000, Whole(0, 1_000_000), "Most messages that wait for one client beyond those in flight."
+        1000,
+        Whole(0, 65_000),
+        "Most messages that wait for one client beyond those in flight. When there are more, the oldest are dropped.",
     )
     max_queued_bytes: int = setting(
         _MIB, Whole(0, 1024 * _MIB, "bytes"), "Most bytes that wait for one client beyond those in flight."
     )
-    receive_buffer_bytes: int = setting(
+    max_queued_bytes_total: int = setting(
+        256 * _MIB, Whole(_MIB, 1024 * 1024 * _MIB, "bytes"), "Most bytes that wait for all clients together."
+    )
+    max_retained_messages: int = setting(
+        200_000, Whole(0, 100_000_000), "Most retained messages of all accounts together."
+    )
+    max_retained_messages_per_account: int = setting(
+        100_000, Whole(0, 100_000_000), "Most retained messages of one account."
+    )
+    max_retained_bytes: int = setting(
+        128 * _MIB, Whole(0, 1024 * 1024 * _MIB, "bytes"), "Most bytes that retained messages may take together."
+    )
+    max_messages_per_second: int = setting(
+        0,
+        Whole(0, 1_000_000),
+        "Most messages in a second from one client; 0 = no such limit. Whoever sends more is read from more slowly.",
+    )
+    max_bytes_per_second: int = setting(
+        0, Whole(0, 10_000_000_000, "bytes"), "Most bytes in a second from one client; 0 = no such limit."
+    )
+    sys_interval_s: float = setting(
+        10.0,
+        Number(0, 3600, "seconds"),
+        "How often the broker publishes its counters below `$SYS`, for administrators; 0 = never.",
+    )
+    bytes_per_turn: int = setting(
         32_768,
         Whole(4096, 64 * _MIB, "bytes"),
-        "Size of the one buffer into which all connections read in turn, and the most that is read from one "
-        "before the others have their turn.",
+        "How much of what one client sends is taken in before the others have their turn.",
     )
 
 
@@ -214,6 +341,11 @@ class WebSettings:
         "Failed sign-ins within a minute, from one address or for one account, after which more are refused.",
     )
     sign_in_block_s: float = setting(300.0, Number(1, 86_400, "seconds"), "How long they are refused then.")
+    metrics_token: str = setting(
+        "",
+        Secret(),
+        "Token that opens `/metrics`, as `Authorization: Bearer`. Empty: only account tokens of administrators do.",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -489,8 +621,13 @@ def _build(values: Mapping[str, object]) -> Settings:
 def _check_together(settings: Settings) -> None:
     """What no single setting can tell."""
     listen = settings.listen
-    if not (listen.http or listen.https or listen.mqtt or listen.mqtts):
+    if not (listen.http or listen.https or listen.mqtt or listen.mqtts or listen.mqtt_proxied):
         raise ConfigurationError("listen.http, .https, .mqtt and .mqtts are all off: leave one of them on")
+    if settings.tls.client_certificates is not ClientCertificates.OFF and settings.tls.client_ca is None:
+        raise ConfigurationError(
+            f"tls.client_certificates is {settings.tls.client_certificates} and tls.client_ca is not set: name the "
+            "file with the CA that signs the clients' certificates"
+        )
     if (settings.tls.certificate is None) != (settings.tls.key is None):
         given, missing = ("certificate", "key") if settings.tls.certificate else ("key", "certificate")
         raise ConfigurationError(f"tls.{given} is set and tls.{missing} is not: set both, or neither for the own CA")

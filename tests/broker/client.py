@@ -1,4 +1,7 @@
-"""A small MQTT client on a raw socket, with deadlines; it does what it is told, right or wrong."""
+"""A small MQTT client on a raw socket, with deadlines; it does what it is told, right or wrong.
+
+The CONNECT that it sends decides which MQTT it speaks from then on.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +9,30 @@ import asyncio
 import socket
 import ssl
 import struct
+from typing import Any
 
 from headwater.mqtt.decode import parse_packet
 from headwater.mqtt.encode import render_packet
 from headwater.mqtt.packets import (
+    NO_PROPERTIES,
     Acknowledgement,
     Connack,
     Connect,
+    Disconnect,
     Packet,
     PacketType,
     Pingreq,
     Pingresp,
+    Properties,
+    PropertyId,
     Publish,
     Suback,
     Subscribe,
     Subscription,
+    Unsuback,
+    Unsubscribe,
 )
-from headwater.mqtt.session import parse_frame_length
+from headwater.mqtt.protocol import parse_frame_length
 
 DEADLINE_S = 10.0
 
@@ -37,6 +47,9 @@ class Client:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
+        self.level = 4
+        self.connack: Connack | None = None
+        """The answer to `sign_in`."""
         self._last_id = 0
         self.received: list[Publish] = []
         """Messages that came while something else was waited for."""
@@ -59,7 +72,10 @@ class Client:
         return cls(reader, writer)
 
     def send(self, *packets: Packet | bytes) -> None:
-        self.writer.write(b"".join(p if isinstance(p, bytes) else render_packet(p) for p in packets))
+        for packet in packets:
+            if isinstance(packet, Connect):
+                self.level = packet.level
+            self.writer.write(packet if isinstance(packet, bytes) else render_packet(packet, self.level))
 
     async def read(self) -> Packet:
         """The next packet. Raises Closed when there is none any more."""
@@ -70,7 +86,7 @@ class Client:
             head = await self.reader.readexactly(2)
             while (header := parse_frame_length(head, 0, len(head))) is None:
                 head += await self.reader.readexactly(1)
-            return parse_packet(head[0], await self.reader.readexactly(header[1]))
+            return parse_packet(head[0], await self.reader.readexactly(header[1]), self.level)
         except (asyncio.IncompleteReadError, ConnectionError):
             raise Closed from None
 
@@ -92,36 +108,83 @@ class Client:
             self.writer.close()
             return packets
 
-    async def sign_in(self, connect: Connect) -> None:
-        self.send(connect)
-        await self.expect(Connack(session_present=False, return_code=0))
+    async def expect_disconnect(self, reason_code: int) -> Disconnect:
+        """The server closes, and says why."""
+        *_, last = await self.expect_closed()
+        assert isinstance(last, Disconnect)
+        assert last.reason_code == reason_code, last
+        return last
 
-    async def subscribe(self, topic_filter: str, qos: int = 0) -> int:
-        """The return code."""
+    async def sign_in(self, connect: Connect) -> Connack:
+        self.send(connect)
+        connack = await self.read()
+        assert isinstance(connack, Connack)
+        assert connack.reason_code == 0, connack
+        self.connack = connack
+        return connack
+
+    async def subscribe(
+        self, topic_filter: str, qos: int = 0, *, subscription_id: int | None = None, **options: Any
+    ) -> int:
+        """The reason code; `options` are those of `Subscription`."""
         self._last_id += 1
-        self.send(Subscribe(self._last_id, (Subscription(topic_filter, qos),)))
-        suback = await self.read()
-        while isinstance(suback, Publish):
-            self.received.append(suback)
-            suback = await self.read()
+        properties = (
+            NO_PROPERTIES if subscription_id is None else {PropertyId.SUBSCRIPTION_IDENTIFIER: (subscription_id,)}
+        )
+        self.send(Subscribe(self._last_id, (Subscription(topic_filter, qos, **options),), properties))
+        suback = await self._answer()
         assert isinstance(suback, Suback)
         assert suback.packet_id == self._last_id
-        return suback.return_codes[0]
+        return suback.reason_codes[0]
 
-    async def publish(self, topic: str, payload: bytes, qos: int = 1) -> None:
-        """Returns when a QoS 1 message is acknowledged."""
+    async def unsubscribe(self, topic_filter: str) -> Unsuback:
         self._last_id += 1
-        self.send(Publish(topic, payload, qos, self._last_id if qos else None))
-        if qos:
-            await self.expect(Acknowledgement(PacketType.PUBACK, self._last_id))
+        self.send(Unsubscribe(self._last_id, (topic_filter,)))
+        unsuback = await self._answer()
+        assert isinstance(unsuback, Unsuback)
+        assert unsuback.packet_id == self._last_id
+        return unsuback
 
-    async def message(self) -> Publish:
-        """The next message."""
-        if self.received:
-            return self.received.pop(0)
+    async def publish(
+        self, topic: str, payload: bytes, qos: int = 1, *, retain: bool = False, properties: Properties = NO_PROPERTIES
+    ) -> int:
+        """Returns when the message is acknowledged for good, with the reason code."""
+        self._last_id += 1
+        self.send(Publish(topic, payload, qos, self._last_id if qos else None, retain, properties=properties))
+        if not qos:
+            return 0
+        reason_code = await self._acknowledgement(PacketType.PUBREC if qos == 2 else PacketType.PUBACK)
+        if qos == 2 and reason_code < 0x80:
+            self.send(Acknowledgement(PacketType.PUBREL, self._last_id))
+            await self._acknowledgement(PacketType.PUBCOMP)
+        return reason_code
+
+    async def _acknowledgement(self, kind: PacketType) -> int:
+        packet = await self._answer()
+        assert isinstance(packet, Acknowledgement)
+        assert (packet.type, packet.packet_id) == (kind, self._last_id)
+        return packet.reason_code
+
+    async def _answer(self) -> Packet:
+        """The next packet that is no message."""
         packet = await self.read()
-        assert isinstance(packet, Publish)
+        while isinstance(packet, Publish):
+            self.received.append(packet)
+            packet = await self.read()
         return packet
+
+    async def message(self, *, acknowledge: bool = False) -> Publish:
+        """The next message. Acknowledged, it is for good, in all its steps."""
+        message = self.received.pop(0) if self.received else await self.read()
+        assert isinstance(message, Publish), message
+        if acknowledge and message.packet_id is not None:
+            if message.qos == 1:
+                self.send(Acknowledgement(PacketType.PUBACK, message.packet_id))
+            else:
+                self.send(Acknowledgement(PacketType.PUBREC, message.packet_id))
+                await self.expect(Acknowledgement(PacketType.PUBREL, message.packet_id))
+                self.send(Acknowledgement(PacketType.PUBCOMP, message.packet_id))
+        return message
 
     async def ping(self) -> None:
         """Returns when everything sent before has been handled."""

@@ -198,11 +198,11 @@ async def test_a_change_reaches_only_those_whom_it_concerns(house: House) -> Non
     device, key_only = await house.connect(as_device(SENSOR)), await house.connect(as_nobody())
     await device.publish(PUBLISH_TOPIC, b"field1=1")
     await key_only.publish(f"{PUBLISH_TOPIC}/{write_key_of(PORCH)}", b"field1=2")
-    sessions = [connection.session for connection in house.broker._connections]
+    protocols = [connection.protocol for connection in house.broker.each_connection()]
     channel = house.access.channel(PORCH)
     assert channel is not None
     house.put_device(READER)
-    assert all(session._targets for session in sessions), "another device"
+    assert all(protocol._targets for protocol in protocols), "another device"
     key = ApiKey(PORCH, "N" * 16, True, "", WHEN)
     house.access.put_channel(dataclasses.replace(channel, api_keys=(key,)))
     await key_only.publish(f"{PUBLISH_TOPIC}/{write_key_of(PORCH)}", b"field1=3")
@@ -219,7 +219,10 @@ async def test_a_deleted_channel_ends_its_subscriptions_and_nobodys_connection(h
     await device.publish(PUBLISH_TOPIC, b"field1=1")
     assert await device.subscribe(FIELD_TOPIC) == SUBACK_FAILURE
     await owner.ping()
-    assert house.refusals.total == 1
+    assert house.refusals.total == 2
+    refusal = house.refusals.of_device(SENSOR)
+    assert refusal is not None
+    assert FIELD_TOPIC in refusal.reason, "SUBACK of 3.1.1 does not say why"
 
 
 async def test_a_removed_token_ends_the_accounts_connections_but_not_its_devices(house: House) -> None:
@@ -292,12 +295,12 @@ async def test_limits_reach_the_session(build: Build) -> None:
 
 
 async def test_several_listeners(house: House) -> None:
-    assert house.broker.port(tls=False) == house.port
-    assert house.broker.port(tls=True) is None
-    host, port = await house.broker.listen("127.0.0.1", 0)
+    assert house.listeners.port(tls=False) == house.port
+    assert house.listeners.port(tls=True) is None
+    host, port = await house.listeners.listen("127.0.0.1", 0)
     assert host == "127.0.0.1"
     assert port not in (0, house.port)
-    assert house.broker.port(tls=False) == house.port, "the first one is shown"
+    assert house.listeners.port(tls=False) == house.port, "the first one is shown"
     client = await Client.open(port)
     await client.sign_in(as_nobody())
     await client.close()
@@ -305,12 +308,12 @@ async def test_several_listeners(house: House) -> None:
 
 async def test_a_port_that_is_taken(house: House) -> None:
     with pytest.raises(OSError):  # noqa: PT011 - the text is the system's
-        await house.broker.listen("127.0.0.1", house.port)
+        await house.listeners.listen("127.0.0.1", house.port)
 
 
 async def test_stop_listening_keeps_those_who_are_there(house: House) -> None:
     client = await house.connect(as_device(SENSOR))
-    await house.broker.stop_listening()
+    await house.listeners.stop_listening()
 
     async def is_refused() -> bool:
         try:
@@ -346,7 +349,7 @@ async def test_closing_does_not_wait_for_a_client_that_does_not_read(build: Buil
     slow = await house.connect(as_account(ADA, "slow"), receive_buffer_bytes=4_096)
     assert await slow.subscribe("flood") == 0
     slow.writer.transport.pause_reading()
-    [connection] = house.broker._connections
+    [connection] = house.broker.each_connection()
     transport = connection._transport
     assert transport is not None
     busy = await house.connect(as_account(ADA, "busy"))

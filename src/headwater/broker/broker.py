@@ -1,16 +1,34 @@
-"""The broker: listeners, the connections there are, their deadlines, and changes of rights while they live."""
+"""The broker: what it is made of, the connections there are, their deadlines, and changes of rights while they live."""
 
 from __future__ import annotations
 
 import asyncio
-import ssl
+import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
+from headwater import __version__
 from headwater.broker.connection import Connection
+from headwater.broker.figures import Figures
+from headwater.broker.journal import Journal
+from headwater.broker.records import Clocks
+from headwater.broker.retained import Retained
 from headwater.broker.router import Router
-from headwater.model.principal import KEY_ONLY, Principal
-from headwater.mqtt.session import SessionLimits
+from headwater.broker.sessions import Entry, Sessions, SessionsLimits
+from headwater.broker.sign_in import SignIn
+from headwater.broker.sys_space import SysSpace
+from headwater.broker.sys_topics import render_sys_topics
+from headwater.broker.wills import Wills
+from headwater.logs import Log
+from headwater.model.principal import Principal
+from headwater.mqtt.packets import PropertyId, Will
+from headwater.mqtt.properties import PropertyLimits
+from headwater.mqtt.protocol import ProtocolLimits, Turn
+from headwater.mqtt.publish_properties import will_message_properties
+from headwater.mqtt.publishing import Refused
+from headwater.mqtt.reason_codes import ReasonCode
+from headwater.mqtt.session import Session, SessionLimits
+from headwater.persistence import LoadedState
 from headwater.services import Services
 from headwater.services.access import AccessChange
 from headwater.services.dialect import TopicSpace
@@ -19,129 +37,181 @@ from headwater.settings import MqttSettings
 SWEEP_INTERVAL_S = 0.5
 """Deadlines are kept to within this."""
 KEEP_ALIVE_GRACE = 1.5
-"""[MQTT-3.1.2-24]"""
-LISTEN_BACKLOG = 1_024
+"""[MQTT-3.1.2-24] of 3.1.1, [MQTT-3.1.2-22] of 5.0."""
 CLOSE_TIMEOUT_S = 3.0
+TIDY_INTERVAL_S = 60.0
+"""How often everything is looked through for what is over and forgotten."""
+
+log = Log(__name__)
 
 
 class Broker:
-    """Accepts MQTT clients on any number of listeners; call everything from the event loop's thread."""
+    """Accepts MQTT clients on any number of listeners; call everything from the event loop's thread.
 
-    def __init__(self, services: Services, spaces: Iterable[TopicSpace], settings: MqttSettings) -> None:
+    Args: `journal` keeps what must survive; `state` is what it kept the last time.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        spaces: Iterable[TopicSpace],
+        settings: MqttSettings,
+        journal: Journal,
+        state: LoadedState | None = None,
+    ) -> None:
         self.loop = asyncio.get_running_loop()
         self.settings = settings
-        self.access = services.access
+        self.turn = Turn()
+        self.bytes_per_turn = settings.bytes_per_turn
+        self.protocol_limits = _protocol_limits(settings)
+        self._access = services.access
         self.ingest = services.ingest
-        self.router = Router(spaces, services.refusals)
-        self.receive_buffer = memoryview(bytearray(settings.receive_buffer_bytes))
-        self.session_limits = SessionLimits(
-            max_packet_bytes=settings.max_packet_bytes,
-            max_topic_bytes=settings.max_topic_bytes,
-            max_topic_levels=settings.max_topic_levels,
-            max_wildcard_levels=settings.max_wildcard_levels,
-            max_client_id_bytes=settings.max_client_id_bytes,
-            max_subscribe_filters=settings.max_filters_per_subscribe,
-            max_in_flight=settings.max_in_flight,
-            max_queued_messages=settings.max_queued_messages,
-            max_queued_bytes=settings.max_queued_bytes,
+        self._refusals = services.refusals
+        self.journal = journal
+        clocks = Clocks(self.loop.time, time.time_ns)
+        self.figures = Figures(self, services.refusals)
+        self.retained = Retained(
+            journal,
+            clocks,
+            max_messages=settings.max_retained_messages,
+            max_messages_per_tree=settings.max_retained_messages_per_account,
+            max_bytes=settings.max_retained_bytes,
         )
-        self._servers: list[asyncio.Server] = []
-        self._ports: dict[bool, int] = {}
-        self._connections: set[Connection] = set()
-        self._by_client_id: dict[tuple[Principal, str], Connection] = {}
+        self._sys = SysSpace(services.access, services.refusals, self.retained)
+        self.router = Router(
+            (*spaces, self._sys),
+            services.refusals,
+            self.retained,
+            turn=self.turn,
+            now_s=self.loop.time,
+            count_changes=lambda: journal.recorded,
+            written=journal.written,
+        )
+        self.sessions = Sessions(self.router, journal, clocks, _sessions_limits(settings), self.figures.count_drop)
+        self.wills = Wills(self._publish_will, self.loop.call_soon, self.turn)
+        self.sign_in = SignIn(services, settings, self.sessions, self.wills, self.loop.time)
+        self._connections: dict[int, Connection] = {}
+        """By number, and so in the order of connecting."""
         self._by_address: Counter[str] = Counter()
         self._to_flush: list[Connection] = []
         self._all_gone = asyncio.Event()
+        if state is not None:
+            self._restore(state)
         self._sweeper = self.loop.create_task(self._sweep())
-        self.access.on_change(self._access_changed)
+        self._access.on_change(self._access_changed)
+        services.presence.attach(self.figures)
+
+    def _restore(self, state: LoadedState) -> None:
+        for retained in state.retained:
+            self.retained.restore(retained)
+        for entry in self.sessions.restore(state, self._access.principal_of):
+            if entry.session.will is not None:  # the server was gone before its client was
+                self._owe_will(entry.principal, entry.session, entry.session.will, entry)
+
+    # -- connections come and go --------------------------------------------------------------------------
+
+    def new_connection(self, transport_name: str) -> Connection:
+        """The protocol for a client that has arrived: `tcp`, `tls`, `websocket` and so on."""
+        return Connection(self, transport_name)
+
+    async def close(self) -> None:
+        """Close every connection, after what it still has to be told. Nobody new may arrive any more."""
+        self._sweeper.cancel()
+        await self.ingest.drain()
+        await self.journal.drain()
+        self._flush_all()
+        if self._connections:
+            self._all_gone.clear()
+            for connection in self.each_connection():
+                connection.close("the server shuts down", ReasonCode.SERVER_SHUTTING_DOWN)
+            try:
+                await asyncio.wait_for(self._all_gone.wait(), CLOSE_TIMEOUT_S)
+            except TimeoutError:
+                for connection in self.each_connection():
+                    connection.abort("the server shuts down")
+        self.wills.publish_all()
+        await self.ingest.drain()
 
     @property
     def connections(self) -> int:
         """How many clients are connected, signed in or not."""
         return len(self._connections)
 
-    async def listen(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> tuple[str, int]:
-        """Open a listener; answers the address it got (port 0 picks a free one). Raises OSError."""
-        server = await self.loop.create_server(
-            lambda: Connection(self),
-            host,
-            port,
-            ssl=tls,
-            backlog=LISTEN_BACKLOG,
-            ssl_handshake_timeout=self.settings.connect_timeout_s if tls is not None else None,
-        )
-        self._servers.append(server)
-        bound = server.sockets[0].getsockname()
-        self._ports.setdefault(tls is not None, bound[1])
-        return bound[0], bound[1]
+    def each_connection(self) -> Iterable[Connection]:
+        """Those connected now; some may go meanwhile."""
+        return tuple(self._connections.values())
 
-    def port(self, *, tls: bool) -> int | None:
-        """The port of the first listener with or without TLS, for hints to people; None without one."""
-        return self._ports.get(tls)
-
-    async def stop_listening(self) -> None:
-        """Accept no more clients; those that are connected stay."""
-        for server in self._servers:
-            server.close()
-
-    async def close(self) -> None:
-        """Close every connection, after what it still has to be told."""
-        await self.stop_listening()
-        self._sweeper.cancel()
-        await self.ingest.drain()
-        self._flush_all()
-        if self._connections:
-            self._all_gone.clear()
-            for connection in tuple(self._connections):
-                connection.close("the server shuts down")
-            try:
-                await asyncio.wait_for(self._all_gone.wait(), CLOSE_TIMEOUT_S)
-            except TimeoutError:
-                for connection in tuple(self._connections):
-                    connection.abort("the server shuts down")
-
-    # -- connections come and go --------------------------------------------------------------------------
+    def connection_numbered(self, number: int) -> Connection | None:
+        """The connection with this number, if it still is there."""
+        return self._connections.get(number)
 
     def add(self, connection: Connection) -> str | None:
         """A connection was made. Answers why it cannot stay, or None."""
-        self._connections.add(connection)
+        self.figures.count_connection(len(self._connections) + 1)
+        connection.number = self.figures.connections_total
+        self._connections[connection.number] = connection
         self._by_address[connection.address] += 1
         if len(self._connections) > self.settings.max_connections:
             return "limit max_connections"
         most = self.settings.max_connections_per_address
         if most and self._by_address[connection.address] > most:
             return "limit max_connections_per_address"
-        return None
+        limit = self.sign_in.limits.admit(connection.address)
+        return None if limit is None else f"limit {limit}"
 
     def remove(self, connection: Connection) -> None:
         """A connection is gone."""
-        self._connections.discard(connection)
+        del self._connections[connection.number]
         self._by_address[connection.address] -= 1
         if not self._by_address[connection.address]:
             del self._by_address[connection.address]
-        for topic_filter in tuple(connection.subscriptions or ()):
-            connection.unsubscribe(topic_filter)
-        client = (connection.principal, connection.session.client_id or "")
-        if self._by_client_id.get(client) is connection:
-            del self._by_client_id[client]
+        self.figures.count_gone(connection)
         if not self._connections:
             self._all_gone.set()
 
-    def take_over(self, connection: Connection, client_id: str) -> None:
-        """A client has signed in; an older connection of the same client is closed [MQTT-3.1.4-2].
-
-        The same client means the same principal too: nobody ends another's connection by knowing its client id.
-        Clients that only show keys in topics are nobody in particular, so an id says nothing about them.
-        """
-        if connection.principal == KEY_ONLY or not client_id:
+    def left(self, connection: Connection) -> None:
+        """A client is not here any more, in whatever way: its will goes out unless it said goodbye."""
+        session = connection.protocol.session
+        if session is None:
             return
-        client = (connection.principal, client_id)
-        older = self._by_client_id.get(client)
-        self._by_client_id[client] = connection
-        if older is not None:
-            older.close("taken over by a newer connection of this client")
+        self.sign_in.leave(connection)
+        will = session.will
+        entry = self.sessions.disconnected(session, connection.principal)
+        if will is not None:
+            self._owe_will(connection.principal, session, will, entry)
 
-    # -- output and deadlines -----------------------------------------------------------------------------
+    # -- wills ----------------------------------------------------------------------------------------------
+
+    def _owe_will(self, principal: Principal, session: Session, will: Will, entry: Entry | None) -> None:
+        """[MQTT-3.1.2-8]: after its delay, or at once where the session is over."""
+        delay_s = will.properties.get(PropertyId.WILL_DELAY_INTERVAL, 0)
+        if entry is None or not delay_s:
+            self.wills.publish_soon(principal, session, will)
+        else:
+            self.wills.publish_at(self.loop.time() + min(delay_s, session.expiry_s), principal, session, will)
+
+    def _publish_will(self, principal: Principal, session: Session, will: Will) -> None:
+        """With the rights of now: they may have gone since CONNECT."""
+        if session.will is will:  # a client that is back may have left another one
+            session.will = None
+            self.sessions.save(session)
+        renewed = self._access.renewed(principal)
+        if renewed is None:
+            return
+        target = self.router.resolve_publish(renewed, will.topic, session)
+        properties = will_message_properties(will) if will.properties else None
+        taken = target(will.payload, will.qos << 1 | will.retain, time.time_ns(), properties)
+        if isinstance(taken, Refused):
+            log.info("a will was refused", client_id=session.client_id, reason=taken.reason)
+
+    # -- back-pressure and output -------------------------------------------------------------------------
+
+    def when_room(self, callback: Callable[[], None]) -> None:
+        """Call back once there is room again (or where there is none yet, to be asked again)."""
+        if self.journal.is_full:
+            self.journal.when_room(callback)
+        else:
+            self.ingest.when_room(callback)
 
     def flush_soon(self, connection: Connection) -> None:
         """Write this connection's output after the current callback, once for all that is due by then."""
@@ -154,49 +224,101 @@ class Broker:
         for connection in due:
             connection.flush_due()
 
+    # -- deadlines ------------------------------------------------------------------------------------------
+
     async def _sweep(self) -> None:
+        next_sys_s = 0.0
+        next_tidy_s = self.loop.time() + TIDY_INTERVAL_S
         while True:
             await asyncio.sleep(SWEEP_INTERVAL_S)
             now_s = self.loop.time()
-            for connection in tuple(self._connections):
-                reason = self._overdue(connection, now_s)
-                if reason is not None:
-                    connection.abort(reason)
+            for connection in self.each_connection():
+                self._check_deadlines(connection, now_s)
+            self.wills.sweep(now_s)
+            for entry in self.sessions.expired():
+                self.wills.hasten(entry.session)
+                self.sessions.end(entry)
+            if self.settings.sys_interval_s and now_s >= next_sys_s:
+                next_sys_s = now_s + self.settings.sys_interval_s
+                self._sys.publish(render_sys_topics(self.figures.totals(), __version__, time.time_ns()))
+            if now_s >= next_tidy_s:
+                next_tidy_s = now_s + TIDY_INTERVAL_S
+                self.retained.forget_expired()
+                self.sign_in.forget_old()
+                self.figures.forget_old({account.id for account in self._access.accounts()})
 
-    def _overdue(self, connection: Connection, now_s: float) -> str | None:
-        idle_s = now_s - connection.active_at_s
-        session = connection.session
+    def _check_deadlines(self, connection: Connection, now_s: float) -> None:
+        settings, protocol = self.settings, connection.protocol
         if connection.closed_at_s is not None:
-            unread_s = now_s - connection.closed_at_s
-            return "does not read its last bytes" if unread_s > self.settings.write_timeout_s else None
-        if connection.waits_for_room:  # we are not listening, so its silence means nothing
-            return None
-        if not session.is_connected:
-            return "no CONNECT in time" if idle_s > self.settings.connect_timeout_s else None
-        if connection.write_paused_at_s is not None:
-            stuck_s = now_s - connection.write_paused_at_s
-            return "does not read what it is sent" if stuck_s > self.settings.write_timeout_s else None
-        longest_s = self.settings.max_keep_alive_s
-        keep_alive_s = min(session.keep_alive_s or longest_s, longest_s)
-        return "keep alive ran out" if idle_s > keep_alive_s * KEEP_ALIVE_GRACE else None
+            if now_s - connection.closed_at_s > settings.write_timeout_s:
+                connection.abort("does not read its last bytes")
+        elif connection.waits_for_room:  # we are not listening, so its silence means nothing
+            return
+        elif not protocol.is_connected:
+            if now_s - connection.active_at_s > settings.connect_timeout_s:
+                connection.abort("no CONNECT in time")
+        elif connection.write_paused_at_s is not None:
+            if now_s - connection.write_paused_at_s > settings.write_timeout_s:
+                connection.abort("does not read what it is sent")
+        else:
+            longest_s = settings.max_keep_alive_s
+            keep_alive_s = min(protocol.keep_alive_s or longest_s, longest_s)
+            if now_s - connection.active_at_s > keep_alive_s * KEEP_ALIVE_GRACE:
+                connection.close("keep alive ran out", ReasonCode.KEEP_ALIVE_TIMEOUT)
 
     # -- rights -------------------------------------------------------------------------------------------
+
+    def note_refused_subscription(self, connection: Connection, topic_filter: str, code: int) -> None:
+        """MQTT 3.1.1 does not say why a subscription was refused, so its owner may read it."""
+        if code == ReasonCode.NOT_AUTHORIZED:
+            reason = f"no right to subscribe to {topic_filter}"
+        else:
+            reason = f"limit max_subscriptions: no subscription to {topic_filter}"
+        principal = connection.principal
+        self._refusals.note(reason, device_id=principal.device_id, account_device_id=principal.account_device_id)
 
     def _access_changed(self, change: AccessChange) -> None:
         """Whoever lost the right to be here goes at once. Rights are worked out anew of those who are named, and, as
         a bucket has changed, of everybody who may be using it: only dialects know which topics mean which bucket."""
-        for connection in tuple(self._connections):
-            principal = connection.principal
-            if principal.device_id is not None:
-                is_named = principal.device_id in change.device_ids
-            else:
-                is_named = principal.account_id in change.account_ids
-            if not is_named:
-                if change.bucket_ids:
-                    connection.apply_rights(principal)
+        for connection in self.each_connection():
+            session, principal = connection.protocol.session, connection.principal
+            if session is None or not connection.is_here:
                 continue
-            renewed = self.access.renewed(principal)
-            if renewed is None or change.ends_sessions:
-                connection.abort("its credentials were withdrawn")
-            else:
+            is_named = change.names(principal)
+            renewed = self._access.renewed(principal) if is_named else principal
+            if renewed is None or (is_named and change.ends_sessions):
+                connection.close("its credentials were withdrawn", ReasonCode.NOT_AUTHORIZED)
+            elif is_named or change.bucket_ids:
                 connection.apply_rights(renewed)
+                self.sessions.apply_rights(session, renewed)
+        self.sessions.access_changed(change, self._access.renewed)
+        for account_id in change.account_ids:
+            if self._access.account(account_id) is None:
+                self.retained.forget_tree(f"account:{account_id}")
+                self.router.forget_tree(f"account:{account_id}")
+
+
+def _protocol_limits(settings: MqttSettings) -> ProtocolLimits:
+    return ProtocolLimits(
+        max_packet_bytes=settings.max_packet_bytes,
+        max_topic_bytes=settings.max_topic_bytes,
+        max_topic_levels=settings.max_topic_levels,
+        max_wildcard_levels=settings.max_wildcard_levels,
+        max_client_id_bytes=settings.max_client_id_bytes,
+        max_subscribe_filters=settings.max_filters_per_subscribe,
+        max_in_flight=settings.max_in_flight,
+        receive_maximum=settings.receive_maximum,
+        max_unreleased=settings.max_unreleased,
+        topic_alias_maximum=settings.topic_alias_maximum,
+        max_session_expiry_s=settings.max_session_expiry_s,
+        properties=PropertyLimits(settings.max_user_properties, settings.max_user_property_bytes),
+    )
+
+
+def _sessions_limits(settings: MqttSettings) -> SessionsLimits:
+    return SessionsLimits(
+        SessionLimits(settings.max_queued_messages, settings.max_queued_bytes),
+        max_queued_bytes_total=settings.max_queued_bytes_total,
+        max_subscriptions=settings.max_subscriptions,
+        max_sessions_per_account=settings.max_sessions_per_account,
+    )

@@ -1,61 +1,99 @@
-"""One MQTT client's socket: bytes between the event loop and a `ServerSession`. Decides nothing about MQTT.
+"""One MQTT client's socket: bytes between the event loop and a `ServerProtocol`. Decides nothing about MQTT.
 
-All connections read into one shared buffer: the loop runs one of them at a time, so only an unfinished packet has to
-be kept per connection, and an idle one costs next to nothing.
+The event loop reads into one buffer for all connections (uvloop) or makes the bytes for each read (asyncio), so an idle
+connection holds no buffer, and only an unfinished packet has to be kept.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING, cast
 
-from headwater.errors import NotAuthenticated, StorageError
+from headwater.broker.pace import Pace
+from headwater.certificates import common_name
+from headwater.errors import HeadwaterError, StorageError
 from headwater.logs import Log
 from headwater.model.principal import KEY_ONLY, Principal
 from headwater.mqtt.errors import MqttProtocolError
-from headwater.mqtt.packets import SUBACK_FAILURE, Connect, ConnectReturnCode
-from headwater.mqtt.session import PublishTarget, ServerSession
+from headwater.mqtt.packets import Connect, Subscription
+from headwater.mqtt.protocol import COPIES_PER_TURN, ServerProtocol
+from headwater.mqtt.publishing import PublishTarget
+from headwater.mqtt.reason_codes import ReasonCode
+from headwater.mqtt.topic_tree import Grant
 
 if TYPE_CHECKING:
     from headwater.broker.broker import Broker
 
-FLUSH_BYTES = 65_536
-"""A session's output is handed to the transport at the latest when it is this long: until then the transport cannot
-say that its client does not read, and nothing is dropped."""
-DROPPING_ENDS_S = 60.0
-"""Messages for a client that are dropped again after so long are logged again."""
+LINGER_S = 1.0
+"""How long a client that was told why its connection ends may take to close it. A socket that is closed at once answers
+whatever the client still sends with a reset, and a client that is busy sending fails before it has read the reason."""
 
 log = Log(__name__)
 
 
-class Connection(asyncio.BufferedProtocol):
-    """The handler of its session and the protocol of its transport.
+class Connection(asyncio.Protocol):
+    """The handler of its `ServerProtocol` and the protocol of its transport."""
 
-    `asyncio.BufferedProtocol` has no `__slots__`, so slots here save no memory; attributes are few instead.
-    """
+    __slots__ = (
+        "__weakref__",
+        "_broker",
+        "_has_left",
+        "_held",
+        "_is_others_turn",
+        "_pace",
+        "_signing_in",
+        "_transport",
+        "active_at_s",
+        "address",
+        "closed_at_s",
+        "connected_at_ns",
+        "number",
+        "principal",
+        "protocol",
+        "received_bytes",
+        "sent_bytes",
+        "transport_name",
+        "waits_for_room",
+        "write_paused_at_s",
+    )
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Broker, transport_name: str = "tcp") -> None:
         self._broker = broker
         self._transport: asyncio.Transport | None = None
-        self.session = ServerSession(self, broker.session_limits)
+        self.protocol = ServerProtocol(self, broker.protocol_limits, broker.turn)
+        self.transport_name = transport_name
         self.principal: Principal = KEY_ONLY
-        self.subscriptions: dict[str, int] | None = None
+        self.number = 0
         self.address = ""
+        self.connected_at_ns = 0
         self.active_at_s = 0.0
         """When the last whole packet arrived (loop time); before CONNECT, when the connection was made."""
+        self.received_bytes = 0
+        self.sent_bytes = 0
         self.write_paused_at_s: float | None = None
         self.closed_at_s: float | None = None
         """When we closed it (loop time); what the client has not read by then is still being sent."""
         self.waits_for_room = False
-        """Not read from, because too much waits for the store."""
+        """Not read from, because too much waits for the disk."""
         self._held = b""
         """Read, but not taken in yet, for the same reason."""
         self._is_others_turn = False
-        self._is_flush_due = False
-        self._delivered_bytes = 0
-        """Handed to the session since the last flush."""
-        self._dropped_at_s: float | None = None
+        self._has_left = False
+        self._signing_in: asyncio.Task[None] | None = None
+        self._pace: Pace | None = None
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it has not been closed, by whomever."""
+        return not self._has_left
+
+    @property
+    def certificate_name(self) -> str | None:
+        """The common name of the client's certificate, if it showed one that was verified."""
+        transport = self._transport
+        return None if transport is None else common_name(transport.get_extra_info("peercert"))
 
     # -- asyncio ------------------------------------------------------------------------------------------
 
@@ -65,43 +103,64 @@ class Connection(asyncio.BufferedProtocol):
         peer = transport.get_extra_info("peername")
         self.address = str(peer[0]) if peer else "unknown"
         self.active_at_s = self._broker.loop.time()
-        transport.set_write_buffer_limits(high=self._broker.settings.max_write_buffer_bytes)
+        self.connected_at_ns = time.time_ns()
+        settings = self._broker.settings
+        transport.set_write_buffer_limits(high=settings.max_write_buffer_bytes)
+        if settings.max_messages_per_second or settings.max_bytes_per_second:
+            self._pace = Pace(settings.max_messages_per_second, settings.max_bytes_per_second)
         reason = self._broker.add(self)
         if reason is not None:
             self.abort(reason)
 
-    def get_buffer(self, sizehint: int) -> memoryview:
-        return self._broker.receive_buffer
-
-    def buffer_updated(self, nbytes: int) -> None:
-        broker = self._broker
-        if self._transport is None or self.session.is_finished:
+    def data_received(self, data: bytes) -> None:
+        if self._transport is None or self.protocol.is_finished:
             return
-        data = bytes(broker.receive_buffer[:nbytes])
-        if broker.ingest.is_full:  # others read in the same turn of the loop have filled it: keep what is here already
+        broker = self._broker
+        self.received_bytes += len(data)
+        is_full = broker.ingest.is_full or broker.journal.is_full
+        if is_full or self.waits_for_room or self._is_others_turn or self._signing_in is not None:
+            # Others read in the same turn of the loop have filled it, or there is something left to do first: keep
+            # what is here already.
             self._held += data
-            self._wait_for_room()
+            if is_full:
+                self._wait_for_room()
+        elif len(data) > broker.bytes_per_turn:
+            self._held = data
+            self._receive_held()
         else:
             self._receive(data)
-        if nbytes == len(broker.receive_buffer) and not self.session.is_finished:
-            self._let_others_read()
+
+    def _receive_held(self) -> None:
+        """Take in as much as one client may in its turn."""
+        held, most = self._held, self._broker.bytes_per_turn
+        self._held = held[most:]
+        self._receive(held[:most])
+        self._let_others_read()
 
     def _receive(self, data: bytes) -> None:
-        broker, session, transport = self._broker, self.session, self._transport
+        broker, protocol, transport = self._broker, self.protocol, self._transport
         assert transport is not None
+        broker.turn.left = COPIES_PER_TURN
         try:
-            if session.receive(data, time.time_ns()):
+            if protocol.receive(data, time.time_ns()):
                 self.active_at_s = broker.loop.time()
         except (MqttProtocolError, StorageError) as error:
             self.close(str(error))
             return
-        output = session.take_output()
+        output = protocol.take_output()
         if output:
+            self.sent_bytes += len(output)
             transport.write(output)
-        if session.is_finished:
+        if protocol.is_finished:
             self._shut(transport)
-        elif broker.ingest.is_full:
+        elif broker.ingest.is_full or broker.journal.is_full:
             self._wait_for_room()
+        elif protocol.is_stalled:
+            self._let_others_read()
+        elif self._pace is not None:
+            pause_s = self._pace.pause_s(broker.loop.time(), protocol.received_messages, self.received_bytes)
+            if pause_s > 0:
+                self._let_others_read(pause_s)
 
     def eof_received(self) -> bool:
         return False
@@ -109,168 +168,211 @@ class Connection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         self._held = b""
-        self.session.finish()
+        self._leave()
         self._broker.remove(self)
 
     def pause_writing(self) -> None:
         """The client does not read what it is sent: take nothing more from it either."""
         self.write_paused_at_s = self._broker.loop.time()
+        self.protocol.is_congested = True
         if self._transport is not None:
             self._transport.pause_reading()
 
     def resume_writing(self) -> None:
         self.write_paused_at_s = None
+        self.protocol.is_congested = False
+        self.protocol.go_on()
         self._listen_again()
 
-    def _let_others_read(self) -> None:
-        """There is more to read: take it in the next turn of the loop. uvloop would read up to 32 buffers in this one
-        while every other socket waits."""
-        if self._transport is not None and not self._is_others_turn:
+    def _let_others_read(self, pause_s: float = 0.0) -> None:
+        """There is more to do: in the next turn of the loop. uvloop would read up to 32 buffers in this one while every
+        other socket waits."""
+        if self._transport is not None and not self._is_others_turn and not self.protocol.is_finished:
             self._is_others_turn = True
             self._transport.pause_reading()
-            self._broker.loop.call_soon(self._others_had_their_turn)
+            if pause_s:
+                self._broker.loop.call_later(pause_s, self._others_had_their_turn)
+            else:
+                self._broker.loop.call_soon(self._others_had_their_turn)
 
     def _others_had_their_turn(self) -> None:
         self._is_others_turn = False
-        self._resume_reading()
+        self._go_on()
 
     def _wait_for_room(self) -> None:
         if self._transport is not None and not self.waits_for_room:
             self.waits_for_room = True
             self._transport.pause_reading()
-            self._broker.ingest.when_room(self._room_made)
+            self._broker.when_room(self._room_made)
 
     def _room_made(self) -> None:
         self.waits_for_room = False
-        if self._transport is None or self.session.is_finished:
+        if self._transport is not None and not self.protocol.is_finished:
+            self.active_at_s = self._broker.loop.time()
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Take in what is here already, then read on."""
+        if self._transport is None or self.protocol.is_finished:
             return
-        held, self._held = self._held, b""
-        if held:
-            self._receive(held)
-        self._listen_again()
+        is_waiting = self.waits_for_room or self._is_others_turn or self._signing_in is not None
+        if is_waiting or self.protocol.is_congested:
+            return
+        if self._held or (self.protocol.is_stalled and not self.protocol.waiting_retained):
+            self._receive_held()
+        self._resume_reading()
 
     def _listen_again(self) -> None:
         self.active_at_s = self._broker.loop.time()  # nobody was listening: the silence was not the client's
-        self._resume_reading()
+        self._go_on()
 
     def _resume_reading(self) -> None:
         transport = self._transport
         if transport is None or transport.is_closing():
             return
-        if not (self.waits_for_room or self._is_others_turn or self.write_paused_at_s is not None):
+        is_waiting = self.waits_for_room or self._is_others_turn or self._signing_in is not None
+        if is_waiting or self._held or self.protocol.is_stalled:
+            return
+        if self.write_paused_at_s is None:
             transport.resume_reading()
 
-    # -- what the session asks (mqtt.session.SessionHandler) ---------------------------------------------
+    # -- what the protocol asks (mqtt.protocol.ProtocolHandler) --------------------------------------------
 
-    def authenticate(self, connect: Connect) -> ConnectReturnCode:
+    def authenticate(self, connect: Connect) -> None:
+        checking = self._broker.sign_in.begin(self, connect)
+        if checking is not None and self._transport is not None:
+            self._transport.pause_reading()
+            self._signing_in = self._broker.loop.create_task(self._finish_sign_in(connect, checking))
+
+    async def _finish_sign_in(self, connect: Connect, checking: Awaitable[Principal]) -> None:
         try:
-            self.principal = self._broker.access.authenticate_mqtt(
-                connect.client_id, connect.username, connect.password
-            )
-        except NotAuthenticated:
-            return ConnectReturnCode.NOT_AUTHORIZED
-        self._broker.take_over(self, connect.client_id)
-        return ConnectReturnCode.ACCEPTED
+            await self._broker.sign_in.finish(self, connect, checking)
+        except HeadwaterError as error:
+            self._signing_in = None
+            self.close(str(error))
+            return
+        self._signing_in = None
+        self.flush()
+        self._listen_again()
 
     def resolve_publish(self, topic: str) -> PublishTarget:
-        return self._broker.router.resolve_publish(self.principal, topic)
+        return self._broker.router.resolve_publish(self.principal, topic, self.protocol.session)
 
-    def subscribe(self, topic_filter: str, qos: int) -> int:
-        subscriptions = self.subscriptions
-        if subscriptions is None:
-            subscriptions = self.subscriptions = {}
-        if topic_filter not in subscriptions and len(subscriptions) >= self._broker.settings.max_subscriptions:
-            return SUBACK_FAILURE
-        if not self._broker.router.subscribe(self.principal, topic_filter, self, qos):
-            return SUBACK_FAILURE
-        subscriptions[topic_filter] = qos
-        return qos
+    def subscribe(self, subscription: Subscription, subscription_id: int) -> int:
+        session = self.protocol.session
+        assert session is not None
+        known = session.subscriptions
+        is_new = known is None or subscription.topic_filter not in known
+        code = self._broker.sessions.subscribe(session, self.principal, subscription, subscription_id)
+        if code < ReasonCode.UNSPECIFIED_ERROR:
+            self._send_retained(subscription, subscription_id, is_new=is_new)
+        else:
+            self._broker.note_refused_subscription(self, subscription.topic_filter, code)
+        return code
 
-    def unsubscribe(self, topic_filter: str) -> None:
-        if self.subscriptions is not None and self.subscriptions.pop(topic_filter, None) is not None:
-            self._broker.router.unsubscribe(self.principal, topic_filter, self)
+    def _send_retained(self, subscription: Subscription, subscription_id: int, *, is_new: bool) -> None:
+        """By the Retain Handling of the subscription [MQTT-3.3.1-9] to [MQTT-3.3.1-11]; a shared one gets none."""
+        if subscription.retain_handling == 2 or (subscription.retain_handling == 1 and not is_new):
+            return
+        if subscription.topic_filter.startswith("$share/"):
+            return
+        messages = self._broker.router.retained_for(self.principal, subscription.topic_filter)
+        if messages is not None:
+            ids = (subscription_id,) if subscription_id else ()
+            grant = Grant(subscription.qos, subscription_ids=ids)
+            self.protocol.send_retained(subscription.topic_filter, messages, grant)
+
+    def unsubscribe(self, topic_filter: str) -> int:
+        session = self.protocol.session
+        assert session is not None
+        if self._broker.sessions.unsubscribe(session, self.principal, topic_filter):
+            return ReasonCode.SUCCESS
+        return ReasonCode.NO_SUBSCRIPTION_EXISTED
+
+    def expiry_changed(self) -> None:
+        """Nothing to do now: it is written down when the client leaves, which is next."""
 
     def output_ready(self) -> None:
-        if not self._is_flush_due:
-            self._is_flush_due = True
-            self._broker.flush_soon(self)
+        self._broker.flush_soon(self)
+
+    def now_s(self) -> float:
+        return self._broker.loop.time()
 
     def storing_failed(self, error: Exception) -> None:
-        self.close(f"a message could not be stored: {error}")
+        self.close(f"a message could not be stored: {error}", ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR)
 
     # -- what the broker asks ----------------------------------------------------------------------------
 
-    def deliver(self, topic: bytes, payload: bytes, qos: int, rendered_qos0: bytes) -> None:
-        """Send a message (broker.router.Subscriber). QoS 0 is dropped while the client does not read."""
-        if qos:
-            limit = self.session.deliver_qos1(topic, payload)
-            if limit is not None:
-                self._note_drop(limit)
-        elif self.write_paused_at_s is not None:
-            self.session.dropped_messages += 1
-            self._note_drop("max_write_buffer_bytes")
-            return
-        else:
-            self.session.deliver_qos0(rendered_qos0)
-        self._delivered_bytes += len(rendered_qos0)
-        if self._delivered_bytes > FLUSH_BYTES:
-            self.flush()
-        else:
-            self.output_ready()
-
-    def _note_drop(self, limit: str) -> None:
-        now_s = self._broker.loop.time()
-        if self._dropped_at_s is None or now_s - self._dropped_at_s > DROPPING_ENDS_S:
-            log.warning(
-                "messages for a slow client are dropped",
-                client_id=self.session.client_id,
-                address=self.address,
-                limit=limit,
-                dropped=self.session.dropped_messages,
-            )
-        self._dropped_at_s = now_s
-
     def flush_due(self) -> None:
         """The flush that `output_ready` asked for."""
-        self._is_flush_due = False
+        self.protocol.has_output_due = False
+        if self.protocol.waiting_retained:
+            self.protocol.pump_retained()
+            if self.protocol.is_stalled and not self.protocol.waiting_retained:
+                self._let_others_read()
         self.flush()
 
     def flush(self) -> None:
-        """Write what the session has to say."""
-        self._delivered_bytes = 0
-        if self._transport is not None and not self._transport.is_closing():
-            output = self.session.take_output()
-            if output:
-                self._transport.write(output)
+        """Write what the protocol has to say."""
+        self._write_output()
+
+    def _write_output(self) -> bool:
+        """The same; whether there was anything."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return False
+        output = self.protocol.take_output()
+        if output:
+            self.sent_bytes += len(output)
+            transport.write(output)
+        return bool(output)
 
     def apply_rights(self, principal: Principal) -> None:
-        """Rights have changed: forget what was resolved, and end subscriptions that would not be granted now."""
-        self.session.forget_targets()
-        kept = self.subscriptions or {}
-        lost = [f for f in kept if not self._broker.router.may_keep(principal, f)]
-        for topic_filter in lost:
-            self.unsubscribe(topic_filter)
+        """Rights have changed: forget what was resolved with the old ones. Subscriptions are the session's."""
         self.principal = principal
+        self.protocol.forget_targets()
 
     def abort(self, reason: str) -> None:
         """Close at once; what the client has not read is lost."""
         if self._transport is not None:
-            log.info("client dropped", reason=reason, address=self.address, client_id=self.session.client_id)
-            self.session.finish()
+            log.info("client dropped", reason=reason, address=self.address, client_id=self.protocol.client_id)
+            self._broker.figures.count_end(reason)
+            self._leave()
             self._transport.abort()
 
-    def close(self, reason: str) -> None:
-        """Write what is left, then close."""
+    def close(self, reason: str, reason_code: ReasonCode | None = None) -> None:
+        """Write what is left (with a DISCONNECT that says why, where the client's MQTT has it), then close."""
         transport = self._transport
-        if transport is None or transport.is_closing():
+        if transport is None:
             return
-        log.info("client closed", reason=reason, address=self.address, client_id=self.session.client_id)
-        output = self.session.take_output()
-        if output:
-            transport.write(output)
-        self._shut(transport)
+        if transport.is_closing() or self.closed_at_s is not None:
+            self._leave()  # reset by the client, which the transport tells later: whoever takes its place needs it gone
+            return
+        log.info("client closed", reason=reason, address=self.address, client_id=self.protocol.client_id)
+        self._broker.figures.count_end(reason)
+        if reason_code is not None:
+            self.protocol.disconnect(reason_code, reason)
+        self._shut(transport, lingers=self._write_output())
 
-    def _shut(self, transport: asyncio.Transport) -> None:
-        self.session.finish()
+    def _shut(self, transport: asyncio.Transport, *, lingers: bool = False) -> None:
+        self._leave()
         self.closed_at_s = self._broker.loop.time()
-        transport.close()
+        if not lingers or not transport.can_write_eof():
+            transport.close()
+            return
+        try:
+            transport.write_eof()
+        except OSError:  # the client is gone already
+            transport.close()
+            return
+        transport.resume_reading()  # what still comes is read and forgotten
+        self._broker.loop.call_later(LINGER_S, transport.close)
+
+    def _leave(self) -> None:
+        """The client is not here any more, whatever its socket still has to do."""
+        if not self._has_left:
+            self._has_left = True
+            if self._signing_in is not None:
+                self._signing_in.cancel()
+            self._broker.left(self)
+            self.protocol.finish()

@@ -17,6 +17,7 @@ from headwater.settings import WebSettings
 from headwater.web import console
 from headwater.web.body_limit import BodyLimit
 from headwater.web.console.errors import headers_of, problem_of
+from headwater.web.metrics import Metrics
 
 _NO_SNIFFING = {"X-Content-Type-Options": "nosniff"}
 
@@ -28,10 +29,17 @@ def build_app(
     settings: WebSettings,
     *,
     ca_certificate: Path | None,
+    metrics_token: str = "",
 ) -> ASGIApp:
     """Dialect paths come first: they are the busy ones, and the console stays away from them."""
     shared = console.Console(services, options)
-    routes = [*dialect_routes, *_ca_routes(ca_certificate), *console.routes(shared)]
+    metrics = Metrics(
+        services,
+        metrics_token,
+        max_failures=settings.sign_in_failures_per_minute,
+        block_s=settings.sign_in_block_s,
+    )
+    routes = [*dialect_routes, *_ca_routes(ca_certificate), *metrics.routes(), *console.routes(shared)]
     app = Starlette(
         routes=routes,
         exception_handlers={

@@ -2,6 +2,7 @@
 
 Knows no route and no listener. Whatever a client sends, withholds or does not read, a connection holds little memory
 (one read, `MAX_PIPELINED` requests, one body's buffer) and always either waits for our own answer or has a deadline.
+A request may ask for another protocol: then the connection is that protocol's (`upgrade.py`), and gone from here.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from uvicorn.server import ServerState
 from headwater.logs import Log
 from headwater.settings import WebSettings
 from headwater.web.headers import Heads
+from headwater.web.upgrade import Upgrade
 
 log = Log(__name__)
 
@@ -57,10 +59,20 @@ class Watch(NamedTuple):
 class HttpConnection(HttpToolsProtocol):
     """uvicorn's connection. Of uvicorn's timers none is used: one deadline at a time, by phase, does for all."""
 
-    def __init__(self, config: uvicorn.Config, state: ServerState, settings: WebSettings, heads: Heads) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        state: ServerState,
+        settings: WebSettings,
+        heads: Heads,
+        upgrade: Upgrade | None = None,
+    ) -> None:
         super().__init__(config=config, server_state=state, app_state={})
         self._settings = settings
         self._heads = heads
+        self._upgrade = upgrade
+        self._is_upgrade = False
+        """The newest request asks for the other protocol, and may have it."""
         self._running: RequestResponseCycle | None = None
         """The request that is being answered; `cycle` is the newest, which may still be waiting."""
         self._input = Phase.HEAD
@@ -109,9 +121,11 @@ class HttpConnection(HttpToolsProtocol):
             self._head_bytes += len(data)
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            # No protocol is upgraded to: the request is answered as if it had not asked, and ends the connection.
-            self._end_after_answers()
+        except httptools.HttpParserUpgrade as end:
+            if self._is_upgrade:
+                self._hand_over(data[end.args[0] :])
+            else:  # the request is answered as if it had not asked, and ends the connection
+                self._end_after_answers()
         except httptools.HttpParserError:
             self._refuse(b"400 Bad Request", "this is not a valid HTTP request")
         if self._input is Phase.HEAD and self._head_bytes > MAX_HEAD_BYTES:
@@ -147,6 +161,7 @@ class HttpConnection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         if len(self.pipeline) >= MAX_PIPELINED:
             raise ValueError("too many requests at once")
+        self._is_upgrade = self._asks_for_upgrade()
         super().on_headers_complete()
         self._input = Phase.BODY
         self._body_bytes = self._framing_bytes = 0
@@ -162,6 +177,37 @@ class HttpConnection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._input = Phase.IDLE
         super().on_message_complete()
+
+    # -- another protocol ------------------------------------------------------------------------------------
+
+    def _asks_for_upgrade(self) -> bool:
+        """Behind a request that is not answered yet, nothing is upgraded: its answer would get among the frames."""
+        if self._upgrade is None or not self.parser.should_upgrade() or self._running is not None or self.pipeline:
+            return False
+        names = {name for name, _ in self.headers}
+        if self.parser.get_method() != b"GET" or not names.isdisjoint((b"content-length", b"transfer-encoding")):
+            return False
+        asked = [value.strip().lower() for name, value in self.headers if name == b"upgrade"]
+        return asked == [b"websocket"] and self._upgrade.wants(self._path(), self.headers)
+
+    def _should_upgrade(self) -> bool:
+        """uvicorn asks, and makes nothing of the request then."""
+        return self._is_upgrade
+
+    def _path(self) -> str:
+        return httptools.parse_url(self.url).path.decode("ascii")
+
+    def _hand_over(self, received: bytes) -> None:
+        assert self._upgrade is not None
+        self.flow.resume_reading()
+        version = self.parser.get_http_version()
+        if self._upgrade.take_over(self.transport, self._path(), version, self.headers, received):
+            self._is_lost = True
+            self._cancel_deadline()
+            self.connections.discard(self)
+            self.parser = None  # type: ignore[assignment]  # as uvicorn does when a connection is lost
+        else:
+            self._ignores_input = True
 
     # -- answering ------------------------------------------------------------------------------------------
 

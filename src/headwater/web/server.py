@@ -17,9 +17,11 @@ from starlette.types import ASGIApp
 from uvicorn.server import ServerState
 
 from headwater.logs import Log
-from headwater.settings import WebSettings
+from headwater.settings import TlsSettings, WebSettings
+from headwater.tls_listener import TlsListener, listen_with_tls
 from headwater.web.connection import HttpConnection
 from headwater.web.headers import Heads
+from headwater.web.upgrade import Upgrade
 
 log = Log(__name__)
 
@@ -32,13 +34,26 @@ DRAIN_TIMEOUT_S = 4.0
 
 
 class WebServer:
-    """Serves one ASGI application on any number of listeners."""
+    """Serves one ASGI application on any number of listeners.
 
-    def __init__(self, app: ASGIApp, settings: WebSettings) -> None:
+    Args: `upgrade` is a protocol to which connections go over that ask for it; they are its own from then on, to
+    count and to close. `max_handshakes` is for each TLS listener.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        settings: WebSettings,
+        upgrade: Upgrade | None = None,
+        *,
+        max_handshakes: int = TlsSettings().max_handshakes,
+    ) -> None:
         self._settings = settings
+        self._max_handshakes = max_handshakes
+        self._upgrade = upgrade
         self._state = ServerState()
         self._heads = Heads()
-        self._servers: list[asyncio.Server] = []
+        self._servers: list[asyncio.Server | TlsListener] = []
         self._config = uvicorn.Config(
             cast("Callable[..., object]", app),
             http=HttpConnection,
@@ -59,20 +74,29 @@ class WebServer:
 
     async def listen(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> tuple[str, int]:
         """Open a listener; answers the address it got (port 0 picks a free one). Raises OSError."""
-        server = await asyncio.get_running_loop().create_server(
-            lambda: HttpConnection(self._config, self._state, self._settings, self._heads),
-            host,
-            port,
-            ssl=tls,
-            backlog=LISTEN_BACKLOG,
-            ssl_handshake_timeout=self._settings.header_timeout_s if tls is not None else None,
-        )
+        server: asyncio.Server | TlsListener
+        if tls is None:
+            loop = asyncio.get_running_loop()
+            server = await loop.create_server(self._make_connection, host, port, backlog=LISTEN_BACKLOG)
+        else:
+            server = await listen_with_tls(
+                self._make_connection,
+                host,
+                port,
+                tls,
+                timeout_s=self._settings.header_timeout_s,
+                max_handshakes=self._max_handshakes,
+                backlog=LISTEN_BACKLOG,
+            )
         self._servers.append(server)
         if hasattr(socket, "TCP_NOTSENT_LOWAT"):
             for listener in server.sockets:  # connections inherit it
                 listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         bound = server.sockets[0].getsockname()
         return bound[0], bound[1]
+
+    def _make_connection(self) -> HttpConnection:
+        return HttpConnection(self._config, self._state, self._settings, self._heads, self._upgrade)
 
     async def close(self) -> None:
         """Accept nothing more, let requests under way be answered, then close every connection."""

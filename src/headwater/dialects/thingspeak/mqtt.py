@@ -21,12 +21,13 @@ from headwater.dialects.thingspeak.parse import (
 from headwater.dialects.thingspeak.render import render_update, to_json
 from headwater.errors import RequestError
 from headwater.model.principal import Principal
-from headwater.mqtt.session import Pending, PublishTarget
+from headwater.mqtt.publish_properties import PublishProperties
+from headwater.mqtt.publishing import Pending, PublishTarget, Refused
+from headwater.mqtt.reason_codes import ReasonCode
 from headwater.registry.entities import Channel
 from headwater.services import Services
 from headwater.services.dialect import Deliver, TopicSpace
 from headwater.services.entries import Entry, EntryUpdate
-from headwater.services.promise import Promise
 from headwater.settings import Settings
 
 
@@ -113,7 +114,9 @@ class ThingSpeakTopics(TopicSpace):
     def _taking(self, principal: Principal, channel: Channel, field: int | None) -> PublishTarget:
         limits, entries = self._limits, self._services.entries
 
-        def take(payload: bytes, _flags: int, now_ns: int) -> Pending | None:
+        def take(
+            payload: bytes, _flags: int, now_ns: int, _properties: PublishProperties | None
+        ) -> Pending | Refused | None:
             try:
                 if field is None:
                     update = parse_publish(payload, limits)
@@ -124,33 +127,37 @@ class ThingSpeakTopics(TopicSpace):
                     return entries.append(channel, update, now_ns)
             except RequestError as error:
                 self._refuse(principal, channel, str(error))
-                return None
+                return Refused(str(error), ReasonCode.PAYLOAD_FORMAT_INVALID)
             return self._take_dated(principal, channel, update, now_ns)
 
         return take
 
     def _take_dated(self, principal: Principal, channel: Channel, update: EntryUpdate, now_ns: int) -> Pending:
-        """An entry with a time that exists already, perhaps: a refusal is acknowledged too, or it would come again."""
-        settled = Promise()
+        """An entry with a time that exists already, perhaps; then the promise breaks with a RequestError."""
 
         def settle(error: Exception | None) -> None:
             if isinstance(error, RequestError):
                 self._refuse(principal, channel, str(error))
-                error = None
-            settled.resolve(error)
 
-        self._services.entries.write_dated(channel, update, now_ns).add_callback(settle)
-        return settled
+        write = self._services.entries.write_dated(channel, update, now_ns)
+        write.add_callback(settle)
+        return write
 
     def _refusing(self, principal: Principal, channel: Channel | None, reason: str) -> PublishTarget:
-        def refuse(_payload: bytes, _flags: int, _now_ns: int) -> None:
+        def refuse(_payload: bytes, _flags: int, _now_ns: int, _properties: PublishProperties | None) -> Refused:
             self._refuse(principal, channel, reason)
+            return Refused(reason)
 
         return refuse
 
     def _refuse(self, principal: Principal, channel: Channel | None, reason: str) -> None:
         channel_id = None if channel is None else channel.id
-        self._services.refusals.note(reason, device_id=principal.device_id, channel_id=channel_id)
+        self._services.refusals.note(
+            reason,
+            device_id=principal.device_id,
+            account_device_id=principal.account_device_id,
+            channel_id=channel_id,
+        )
 
     # -- subscribe ------------------------------------------------------------------------------------------
 

@@ -1,9 +1,9 @@
 """The web console: what people see of Headwater in a browser.
 
 One file per concern; `routes` puts them together. A request goes through `console.py` (who asks, is the form genuine),
-then to one handler in `channels.py`, `channel_live.py`, `devices.py`, `profile.py` or `sign_in.py`. The console shares
-`/channels/` with the ThingSpeak dialect and stays away from that dialect's paths: nothing here ends in an extension, or
-in `feeds`, `fields`, `status` or `charts`.
+then to one handler in `channels.py`, `channel_live.py`, `devices.py`, `connections.py`, `profile.py` or `sign_in.py`.
+The console shares `/channels/` with the ThingSpeak dialect and stays away from that dialect's paths: nothing here ends
+in an extension, or in `feeds`, `fields`, `status` or `charts`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from starlette.routing import BaseRoute
 
 from headwater.web.console.channel_live import ChannelLive
 from headwater.web.console.channels import ChannelPages
+from headwater.web.console.connections import ConnectionPages
 from headwater.web.console.console import Console
 from headwater.web.console.devices import DevicePages
 from headwater.web.console.errors import UNKNOWN_PAGE
@@ -43,6 +44,7 @@ def routes(console: Console) -> list[BaseRoute]:
         *ChannelPages(console).routes(),
         *ChannelLive(console).routes(),
         *DevicePages(console).routes(),
+        *ConnectionPages(console).routes(),
         *ProfilePages(console).routes(),
     ]
 

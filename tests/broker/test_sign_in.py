@@ -1,0 +1,127 @@
+"""From CONNECT to a session: what a client is told, limits, blocks, certificates, and names that are given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from gated_store import until
+from headwater.broker import connection as connection_module
+from headwater.mqtt.packets import Connack, Connect, ConnectReturnCode, PropertyId, ProtocolLevel
+from headwater.mqtt.reason_codes import ReasonCode
+
+from .client import Client, Closed
+from .house import ADA, BOB, SENSOR, House, as_account, as_device, as_nobody
+
+Build = Callable[..., Any]
+V5 = ProtocolLevel.V5
+
+
+async def refused(house: House, connect: Connect) -> int:
+    client = await house.connect()
+    client.send(connect)
+    [connack] = await client.expect_closed()
+    assert isinstance(connack, Connack)
+    assert not connack.session_present
+    return connack.reason_code
+
+
+def connack_of(client: Client) -> Connack:
+    assert client.connack is not None
+    return client.connack
+
+
+async def test_mqtt_5_is_told_what_is_limited_here(build: Build) -> None:
+    """Section 3.2.2.3"""
+    house: House = await build(receive_maximum=7, max_packet_bytes=5_000, topic_alias_maximum=3, max_keep_alive_s=100)
+    client = await house.connect(as_account(ADA, "c", level=V5, keep_alive_s=60))
+    assert connack_of(client).properties == {
+        PropertyId.RECEIVE_MAXIMUM: 7,
+        PropertyId.MAXIMUM_PACKET_SIZE: 5_000,
+        PropertyId.TOPIC_ALIAS_MAXIMUM: 3,
+    }
+    for keep_alive_s in (0, 101):
+        client = await house.connect(as_account(ADA, "c", level=V5, keep_alive_s=keep_alive_s))
+        assert connack_of(client).properties[PropertyId.SERVER_KEEP_ALIVE] == 100  # [MQTT-3.1.2-21]
+
+
+async def test_a_client_without_an_id_gets_one(house: House) -> None:
+    """[MQTT-3.1.3-6] [MQTT-3.2.2-16]"""
+    names = set()
+    for _ in range(2):
+        client = await house.connect(as_account(ADA, "", level=V5))
+        names.add(connack_of(client).properties[PropertyId.ASSIGNED_CLIENT_IDENTIFIER])
+    old = await house.connect(as_account(ADA, ""))
+    assert connack_of(old).properties == {}
+    assert len(names) == 2
+    assert names < {entry.session.client_id for entry in house.broker.sessions}
+
+
+@pytest.mark.parametrize("level", [4, 5])
+async def test_failed_sign_ins_block_their_client_and_nobody_else(build: Build, level: int) -> None:
+    house: House = await build(max_failures_per_minute=3, failures_block_s=1_000)
+    wrong = as_device(SENSOR, "guess", level=ProtocolLevel(level))
+    denied = ReasonCode.NOT_AUTHORIZED if level == 5 else ConnectReturnCode.NOT_AUTHORIZED
+    banned = ReasonCode.BANNED if level == 5 else ConnectReturnCode.NOT_AUTHORIZED
+    assert [await refused(house, wrong) for _ in range(5)] == [denied] * 3 + [banned] * 2
+    assert await refused(house, as_device(SENSOR, level=ProtocolLevel(level))) == banned, "guessing has come to an end"
+    await house.connect(as_account(ADA, "another", level=ProtocolLevel(level)))
+    refusal = house.refusals.of_device(SENSOR)
+    assert refusal is not None
+    assert "guess" not in refusal.reason
+
+
+async def test_an_account_has_so_many_connections(build: Build) -> None:
+    house: House = await build(max_connections_per_account=2)
+    first = await house.connect(as_account(ADA, "1"))
+    await house.connect(as_device(SENSOR))
+    assert await refused(house, as_account(ADA, "3", level=V5)) == ReasonCode.QUOTA_EXCEEDED
+    assert await refused(house, as_account(ADA, "3")) == ConnectReturnCode.SERVER_UNAVAILABLE
+    await house.connect(as_account(BOB, "1"))
+    await house.connect(as_nobody("1"))
+    await first.close()
+    await until(lambda: house.broker.connections == 3)
+    await house.connect(as_account(ADA, "3"))
+
+
+async def test_an_address_may_connect_so_often(build: Build) -> None:
+    house: House = await build(max_connects_per_second_per_address=3)
+    clients = [await house.connect() for _ in range(8)]
+    answered = 0
+    for client in clients:
+        client.send(as_nobody())
+        answered += bool(isinstance((await first_or_none(client)), Connack))
+    assert 3 <= answered < 8
+
+
+async def first_or_none(client: Client) -> object:
+    try:
+        return await client.read()
+    except (Closed, ConnectionError):
+        return None
+
+
+@pytest.mark.parametrize("is_allowed", [True, False])
+async def test_a_certificate_signs_in_where_it_may(
+    build: Build, monkeypatch: pytest.MonkeyPatch, *, is_allowed: bool
+) -> None:
+    """The name in a verified certificate is the device; that it is verified is the listener's part."""
+    monkeypatch.setattr(connection_module, "common_name", lambda _: f"device{SENSOR}")
+    house: House = await build(certificate_sign_in=is_allowed, allow_topic_keys=False)
+    connect = Connect(f"device{SENSOR}")
+    if is_allowed:
+        await house.connect(connect)
+        assert house.connection(f"device{SENSOR}").principal.device_id == SENSOR
+        assert await refused(house, Connect("another id")) == ConnectReturnCode.NOT_AUTHORIZED
+    else:
+        assert await refused(house, connect) == ConnectReturnCode.NOT_AUTHORIZED
+
+
+async def test_a_password_comes_before_a_certificate(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_module, "common_name", lambda _: f"device{SENSOR}")
+    house: House = await build(certificate_sign_in=True)
+    await house.connect(as_account(ADA, "c"))
+    assert house.connection("c").principal.account_id == ADA
+    assert await refused(house, as_device(SENSOR, "wrong")) == ConnectReturnCode.NOT_AUTHORIZED
