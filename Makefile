@@ -7,10 +7,11 @@ PIP     := $(BIN)/python -m pip --disable-pip-version-check --quiet
 RUNTIME := $(VENV)/.runtime-is-installed
 DEV     := $(VENV)/.dev-is-installed
 ARGS    ?=
-BENCHMARKS := benchmarks/mqtt_ingest.py benchmarks/store_append.py
+MINUTES ?= 10
+BENCHMARKS := benchmarks/mqtt_broker.py benchmarks/mqtt_ingest.py benchmarks/store_append.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench docs lock clean
+.PHONY: help run test check format bench soak fuzz docs lock clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do \
@@ -38,9 +39,21 @@ bench: $(DEV) ## Run every benchmark beside its peer
 	@for benchmark in $(BENCHMARKS); do \
 		echo "== $$benchmark"; $(BIN)/python "$$benchmark" || exit 1; done
 
+soak: $(DEV) ## Put an hour of mixed load on the broker and look for losses and leaks (ARGS="--minutes 10")
+	$(BIN)/python benchmarks/mqtt_soak.py $(ARGS)
+
+fuzz: $(DEV) ## Feed the codec and whole sessions with made-up bytes (MINUTES=10 for each; needs Linux)
+	$(PIP) install 'atheris>=3'
+	@mkdir -p build/fuzz/codec build/fuzz/session
+	@for target in codec session; do \
+		PYTHONPATH=tests:fuzz $(BIN)/python "fuzz/fuzz_$$target.py" -max_total_time=$$(( $(MINUTES) * 60 )) \
+			-artifact_prefix=build/fuzz/ "build/fuzz/$$target" 2>build/fuzz/log || { tail -30 build/fuzz/log; exit 1; }; done
+
 docs: $(DEV) ## Write the pages that are made from the code
 	$(BIN)/python -m headwater.reference > docs/settings.md.new
 	mv docs/settings.md.new docs/settings.md
+	$(BIN)/python -m tests.conformance.page > docs/mqtt-conformance.md.new
+	mv docs/mqtt-conformance.md.new docs/mqtt-conformance.md
 
 lock: ## Raise requirements.lock to the newest versions that pyproject.toml allows
 	scripts/refresh-lock
