@@ -190,12 +190,34 @@ class Server:
         if not self.cookies:
             self.sign_in()
         form = {"publish": [c.id for c in publish], "subscribe": [c.id for c in subscribe]}
-        shown = self.submit("/devices/new", name=name, **form)
-        text = re.search(rb'<pre id="credentials-file"[^>]*>(.*?)</pre>', shown.body, re.DOTALL)
-        assert text is not None, shown
-        lines = html.unescape(text[1].decode()).splitlines()
-        values = {key.strip().lower(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
-        return Credentials(values["client id"], values["username"], values["password"])
+        return _shown_credentials(self.submit("/devices/new", name=name, **form))
+
+    def create_account_device(self, device_id: str, credential: str = "") -> Credentials:
+        """*Add an account device* in the console, with this credential or one that Headwater makes."""
+        if not self.cookies:
+            self.sign_in()
+        return _shown_credentials(self.submit("/devices/account/new", device_id=device_id, credential=credential))
+
+    def new_credentials(self, path: str, page: str, **form: object) -> Credentials:
+        """Those that a form of a device's page makes."""
+        return _shown_credentials(self.submit(path, page=page, **form))
+
+    def device_path(self, name: str) -> str:
+        """The console's page of the device of this name, of either kind."""
+        page = html.unescape(self.visit("/devices").body.decode())
+        found = re.search(rf'<a [^>]*href="(/devices/(?:account/)?\d+)"[^>]*>{re.escape(name)}<', page)
+        assert found is not None, page
+        return found[1]
+
+    def add_token(self, name: str) -> tuple[str, str]:
+        """A new account token from the profile page, and the path that removes it."""
+        if not self.cookies:
+            self.sign_in()
+        page = self.submit("/profile/tokens", page="/profile", name=name).body.decode()
+        secret = re.search(r'aria-labelledby="new-token".*?<code>([^<]+)</code>', page, re.DOTALL)
+        removal = re.findall(r'action="(/profile/tokens/\d+/delete)"', page)
+        assert secret is not None, page
+        return html.unescape(secret[1]), removal[-1]
 
     # -- MQTT, byte by byte ---------------------------------------------------------------------------------
 
@@ -234,6 +256,15 @@ class Server:
         rest, _ = self.process.communicate(timeout=STOP_TIMEOUT_S)
         assert rest == ""
         return self.process.returncode
+
+
+def _shown_credentials(shown: Answer) -> Credentials:
+    """Those on the page that shows them once."""
+    text = re.search(rb'<pre id="credentials-file"[^>]*>(.*?)</pre>', shown.body, re.DOTALL)
+    assert text is not None, shown
+    lines = html.unescape(text[1].decode()).splitlines()
+    values = {key.strip().lower(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    return Credentials(values["client id"], values["username"], values["password"])
 
 
 def start_server(data: Path, *arguments: str, **environment: str) -> Server:

@@ -1,4 +1,7 @@
-"""Bad input on real sockets: each is answered as the specification says, and disturbs nobody else."""
+"""Bad input on real sockets: each is answered as the specification says, and disturbs nobody else.
+
+What is meant to do harm to the MQTT broker is in `tests/hostile`.
+"""
 
 from __future__ import annotations
 
@@ -60,8 +63,7 @@ CONNECT = render_packet(Connect("x", username="u", password=ADMIN_TOKEN.encode()
         (b"\x10\xff\xff\xff\xff\x7f", b""),
         (b"\x10\xff\xff\xff\x7f", b""),
         (CONNECT.replace(b"MQTT", b"MQTX"), b""),
-        (CONNECT.replace(b"MQTT\x04", b"MQTT\x06"), b"\x20\x02\x00\x01"),
-        (CONNECT.replace(b"MQTT\x04", b"MQTT\x05"), b"\x20\x03\x00\x84\x00"),
+        (CONNECT.replace(b"MQTT\x04", b"MQTT\x06"), b"\x20\x03\x00\x84\x00"),
         (CONNECT.replace(b"MQTT\x04", b"MQTT\x02"), b"\x20\x02\x00\x01"),
         (CONNECT.replace(b"MQTT\x04\xc2", b"MQTT\x04\xc3"), b""),
         (render_packet(Connect("", clean_session=False)), b"\x20\x02\x00\x02"),
@@ -71,7 +73,7 @@ CONNECT = render_packet(Connect("x", username="u", password=ADMIN_TOKEN.encode()
     ],
     ids=[
         "HTTP", "PUBLISH first", "reserved type", "five length bytes", "CONNECT of 256 MB", "wrong protocol name",
-        "level 6", "level 5", "level 2", "reserved flag", "empty id to keep", "long id", "wrong password",
+        "level 6", "level 2", "reserved flag", "empty id to keep", "long id", "wrong password",
         "second CONNECT",
     ],
 )  # fmt: skip
@@ -132,20 +134,6 @@ def test_truncated_packet_waits_and_harms_nobody(server: Server, bystander: Call
         with pytest.raises(TimeoutError):
             client.recv(1)
         bystander()
-
-
-def test_hundred_megabytes_before_connect_are_not_kept(server: Server, bystander: Callable[[], None]) -> None:
-    before = memory_bytes(server)
-    clients = [server.mqtt_socket() for _ in range(14)]
-    for packet_type, client in enumerate(clients, start=2):
-        try:
-            client.sendall(bytes((packet_type << 4 & 0xFF,)) + b"\xff\xff\xff\x7f")
-            for _ in range(100):
-                client.sendall(bytes(1_000_000))
-        except (ConnectionResetError, BrokenPipeError):
-            pass
-        client.close()
-    assert memory_bytes(server) - before < GROWTH_LIMIT_BYTES
 
 
 def test_a_client_that_never_sends_connect_is_dropped(data, tmp_path) -> None:  # type: ignore[no-untyped-def]
@@ -311,7 +299,7 @@ class TestHttp:
 
 
 def test_one_bad_filter_does_not_refuse_the_others(server: Server, channel: ChannelKeys) -> None:
-    filters = (f"channels/{channel.id}/subscribe", "channels/99999999/subscribe", "$SYS/#", "mine/#")
+    filters = (f"channels/{channel.id}/subscribe", "channels/99999999/subscribe", "$nobody/#", "mine/#")
     subscribe = Subscribe(3, tuple(Subscription(topic_filter, 1) for topic_filter in filters))
     with server.mqtt_client() as client:
         client.sendall(render_packet(subscribe))
