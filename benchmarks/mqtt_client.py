@@ -25,6 +25,7 @@ from headwater.mqtt.packets import (
     Unsuback,
     Unsubscribe,
 )
+from headwater.mqtt.reason_codes import ReasonCode
 
 ANSWER_TIMEOUT_S = 30.0
 MAX_IN_FLIGHT = 20
@@ -225,9 +226,11 @@ class Client(asyncio.Protocol):
             self._session.received_ids.discard(packet_id)
             self._send(Acknowledgement(PacketType.PUBCOMP, packet_id))
             return
-        if packet.reason_code >= 0x80:
+        # Released twice, once before the connection was cut: that the server knows of it no more is no fault.
+        is_known_to_be_done = packet.reason_code == ReasonCode.PACKET_IDENTIFIER_NOT_FOUND
+        if packet.reason_code >= 0x80 and not is_known_to_be_done:
             raise RuntimeError(f"{packet.type.name} says {packet.reason_code:#x}")
-        if packet.type is PacketType.PUBREC:
+        if packet.type is PacketType.PUBREC and not is_known_to_be_done:
             outgoing = self._session.in_flight.get(packet_id)
             if outgoing is not None:
                 outgoing.is_received = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import socket
@@ -9,11 +10,15 @@ import ssl
 import stat
 import subprocess
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
@@ -22,20 +27,23 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
+from cryptography.x509.oid import NameOID
 
 from headwater.certificates import (
     Identity,
     certificate_names,
+    common_name,
     find_machine_names,
     must_be_made,
     own_identity,
     prepare_identity,
-    reload_context,
     server_context,
 )
+from headwater.checkup import check_certificates
 from headwater.errors import ConfigurationError
+from headwater.reload import ListenerTls, ReloadableContext
 from headwater.setting_kinds import Address
-from headwater.settings import ListenSettings, Settings, TlsSettings
+from headwater.settings import ClientCertificates, ListenSettings, Settings, TlsSettings, load_settings
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 MACHINE = ("porch", "porch.local", "192.168.1.7", "odd name")
@@ -317,22 +325,25 @@ def test_what_is_wrong_with_the_certificate_of_the_operator(tmp_path: Path) -> N
 
 def test_a_running_server_takes_up_new_files(tmp_path: Path) -> None:
     identity = prepare(settings_at(tmp_path))
-    server = server_context(identity)
+    server = ReloadableContext.of(server_context(identity))
     prepare(settings_at(tmp_path, host_names=("new.example",)))
     with pytest.raises(ssl.SSLCertVerificationError):
         shake_hands(server, trusting(identity.ca_certificate), "new.example")
-    reload_context(server, identity)
+    server.use(server_context(identity))
     shake_hands(server, trusting(identity.ca_certificate), "new.example")
 
 
 def test_a_running_server_keeps_what_it_has_when_new_files_are_no_good(tmp_path: Path) -> None:
-    identity = prepare(settings_at(tmp_path))
-    server = server_context(identity)
+    settings = settings_at(tmp_path)
+    tls = ListenerTls(settings)
+    server = tls.context("mqtts")
+    assert server is not None
+    identity = own_identity(settings)
     identity.key.write_bytes(
         ec.generate_private_key(ec.SECP256R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     )
     with pytest.raises(ConfigurationError):
-        reload_context(server, identity)
+        tls.use(settings, identity)
     shake_hands(server, trusting(identity.ca_certificate), "localhost")
 
 
@@ -376,3 +387,174 @@ def test_a_certificate_must_be_made_when_there_is_none_and_when_it_ends_soon(dat
 def test_the_operator_s_certificate_is_the_operator_s_to_renew(data: Path) -> None:
     settings = Settings(data=data, tls=TlsSettings(certificate=data / "none.crt", key=data / "none.key"))
     assert not must_be_made(settings, machine_names=MACHINE, now=NOW)
+
+
+class ClientCa:
+    """A CA that signs clients' certificates, kept in files."""
+
+    def __init__(self, directory: Path, name: str = "Clients") -> None:
+        directory.mkdir(exist_ok=True)
+        self._directory = directory
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        self.path = directory / "ca.crt"
+        basic = x509.BasicConstraints(ca=True, path_length=None)
+        self.path.write_bytes(self._sign(self._name, self._key, basic).public_bytes(Encoding.PEM))
+
+    def _sign(
+        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, basic: x509.BasicConstraints, days: int = 30
+    ) -> x509.Certificate:
+        return (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self._name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(NOW - timedelta(days=60))
+            .not_valid_after(NOW + timedelta(days=days))
+            .add_extension(basic, critical=True)
+            .sign(self._key, hashes.SHA256())
+        )
+
+    def client(self, server_ca: Path | None, name: str = "porch", days: int = 30) -> ssl.SSLContext:
+        """A client with a certificate of this CA."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        certificate = self._sign(subject, key, x509.BasicConstraints(ca=False, path_length=None), days)
+        path = self._directory / "client.pem"
+        path.write_bytes(
+            key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+            + certificate.public_bytes(Encoding.PEM)
+        )
+        context = trusting(server_ca)
+        context.load_cert_chain(path)
+        return context
+
+
+def settings_with_client_ca(data: Path, ca: Path | None, mode: ClientCertificates) -> Settings:
+    plain = settings_at(data)
+    return dataclasses.replace(plain, tls=TlsSettings(client_ca=ca, client_certificates=mode))
+
+
+def shown_name(server: ssl.SSLContext, client: ssl.SSLContext) -> str | None:
+    """Whom the server takes the client for. What either side finds wrong is raised: by TLS 1.3, a client has shaken
+    hands before the server has judged its certificate."""
+    ours, theirs = socket.socketpair()
+    ours.settimeout(10)
+    theirs.settimeout(10)
+    with ThreadPoolExecutor(1) as pool, ours, theirs:
+
+        def connect() -> None:
+            with suppress(OSError), client.wrap_socket(ours, server_hostname="localhost") as connection:
+                connection.recv(1)
+
+        done = pool.submit(connect)
+        try:
+            with server.wrap_socket(theirs, server_side=True) as connection:
+                return common_name(connection.getpeercert())
+        finally:
+            ours.close()
+            done.result()
+
+
+class TestClientCertificates:
+    @pytest.mark.parametrize("mode", [ClientCertificates.OPTIONAL, ClientCertificates.REQUIRED])
+    @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+    def test_who_judges_whom(self, tmp_path: Path, mode: ClientCertificates, version: ssl.TLSVersion) -> None:
+        ca, other = ClientCa(tmp_path / "clients"), ClientCa(tmp_path / "others")
+        tls = ListenerTls(settings_with_client_ca(tmp_path / "data", ca.path, mode))
+        mqtts = tls.context("mqtts")
+        assert mqtts is not None
+        known, foreign = ca.client(tls.ca_certificate), other.client(tls.ca_certificate)
+        expired, bare = ca.client(tls.ca_certificate, days=-1), trusting(tls.ca_certificate)
+        for client in (known, foreign, expired, bare):
+            client.maximum_version = client.minimum_version = version
+        assert shown_name(mqtts, known) == "porch"
+        for client in (foreign, expired):
+            with pytest.raises(ssl.SSLCertVerificationError):
+                shown_name(mqtts, client)
+        if mode is ClientCertificates.OPTIONAL:
+            assert shown_name(mqtts, bare) is None
+        else:
+            with pytest.raises(ssl.SSLError):
+                shown_name(mqtts, bare)
+
+    def test_browsers_are_not_asked(self, tmp_path: Path) -> None:
+        settings = settings_with_client_ca(
+            tmp_path / "data", ClientCa(tmp_path / "c").path, ClientCertificates.REQUIRED
+        )
+        tls = ListenerTls(settings)
+        https = tls.context("https")
+        assert https is not None
+        assert shown_name(https, trusting(tls.ca_certificate)) is None
+
+    def test_off_asks_nobody(self, tmp_path: Path) -> None:
+        ca = ClientCa(tmp_path / "clients")
+        tls = ListenerTls(settings_with_client_ca(tmp_path / "data", ca.path, ClientCertificates.OFF))
+        mqtts = tls.context("mqtts")
+        assert mqtts is not None
+        assert shown_name(mqtts, ca.client(tls.ca_certificate)) is None
+
+    @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+    def test_a_ca_that_is_taken_away_counts_no_more(self, tmp_path: Path, version: ssl.TLSVersion) -> None:
+        old, new = ClientCa(tmp_path / "old"), ClientCa(tmp_path / "new")
+        settings = settings_with_client_ca(tmp_path / "data", old.path, ClientCertificates.REQUIRED)
+        tls = ListenerTls(settings)
+        mqtts = tls.context("mqtts")
+        assert mqtts is not None
+        client = old.client(tls.ca_certificate)
+        client.maximum_version = version
+        assert shown_name(mqtts, client) == "porch"
+        shutil.copy(new.path, old.path)
+        tls.use(settings, tls.prepare(settings))
+        with pytest.raises(ssl.SSLCertVerificationError):
+            shown_name(mqtts, client)
+        assert shown_name(mqtts, new.client(tls.ca_certificate, "cellar")) == "cellar"
+
+    def test_a_bad_file_changes_nothing(self, tmp_path: Path) -> None:
+        ca = ClientCa(tmp_path / "clients")
+        settings = settings_with_client_ca(tmp_path / "data", ca.path, ClientCertificates.REQUIRED)
+        tls = ListenerTls(settings)
+        mqtts = tls.context("mqtts")
+        assert mqtts is not None
+        ca.path.write_text("no certificate")
+        with pytest.raises(ConfigurationError, match=r"tls\.client_ca"):
+            tls.use(settings, tls.prepare(settings))
+        assert shown_name(mqtts, ca.client(tls.ca_certificate)) == "porch"
+
+    @pytest.mark.parametrize(("content", "reason"), [(None, "cannot be read: No such file"), ("", "PEM"), ("x", "PEM")])
+    def test_a_file_that_cannot_be_used_is_named(self, tmp_path: Path, content: str | None, reason: str) -> None:
+        path = tmp_path / "clients.pem"
+        if content is not None:
+            path.write_text(content)
+        settings = settings_with_client_ca(tmp_path / "data", path, ClientCertificates.OPTIONAL)
+        with pytest.raises(ConfigurationError, match=reason):
+            ListenerTls(settings)
+        with pytest.raises(ConfigurationError, match=reason):
+            check_certificates(settings)
+
+    def test_the_check_says_what_clients_have_to_show(self, tmp_path: Path) -> None:
+        ca = ClientCa(tmp_path / "clients")
+        settings = settings_with_client_ca(tmp_path / "data", ca.path, ClientCertificates.REQUIRED)
+        ListenerTls(settings)
+        assert check_certificates(settings).endswith(f"MQTT clients show theirs (required), signed by {ca.path}")
+
+    def test_a_certificate_without_a_ca_is_a_mistake(self) -> None:
+        with pytest.raises(ConfigurationError, match=r"tls\.client_ca is not set"):
+            load_settings({}, {}, 'tls.client_certificates = "required"')
+
+    @pytest.mark.parametrize(
+        ("subject", "name"),
+        [
+            ((), None),
+            (((("commonName", "porch"),),), "porch"),
+            (((("organizationName", "x"),), (("commonName", "porch"),)), "porch"),
+            (((("organizationName", "x"), ("commonName", "porch")),), "porch"),
+            (((("commonName", ""),),), None),
+            (((("commonName", "a"),), (("commonName", "b"),)), None),
+        ],
+    )
+    def test_a_common_name_is_a_name_only_if_it_is_the_only_one(self, subject: Any, name: str | None) -> None:
+        assert common_name({"subject": subject}) == name
+        assert common_name(None) is None
+        assert common_name({}) is None

@@ -147,10 +147,13 @@ def test_any_text_is_an_address_or_a_value_error(text: str) -> None:
         ("web.public_url = 'https://x/y'", ["without a path"]),
         ("web.public_url = 'https://u:p@x'", ["web.public_url"]),
         ("web.public_url = 'https://x:99999'", ["web.public_url"]),
+        ("web.metrics_token = 'short'", ["web.metrics_token", "16 to 256 printable ASCII"]),
+        ("web.metrics_token = 5", ["web.metrics_token", "16 to 256 printable ASCII"]),
         ("tls.host_names = ['a b']", ["tls.host_names", "host name"]),
         ("tls.host_names = 5", ["not a list"]),
         ("tls.host_names = [5]", ["text in quotes"]),
         ("data = ''", ["data", "a path"]),
+        ("data = '~nobody-of-this-name/x'", ["data", "a path"]),
         ("tls.certificate = 'x.pem'", ["tls.certificate", "tls.key"]),
         ("tls.key = 'x.pem'", ["tls.certificate", "tls.key"]),
         ("ingest.flush_points = 600000", ["ingest.max_pending_points", "ingest.flush_points"]),
@@ -201,6 +204,19 @@ def test_variables_of_others_are_left_alone() -> None:
         "HEADWATER_PORT_1883_TCP_ADDR": "10.0.0.1",
     }
     assert load(environ=environ) == Settings()
+
+
+@pytest.mark.parametrize("token", ["geheim", "geheim geheim geheim", "geheim\ngeheimgeheim", "é" * 16, "geheim" * 50])
+def test_what_is_wrong_with_a_secret_is_said_without_repeating_it(token: str) -> None:
+    message = problem(environ={"HEADWATER_WEB_METRICS_TOKEN": token})
+    assert "16 to 256 printable ASCII" in message
+    assert token[:6] not in message
+
+
+def test_a_secret_is_taken_as_it_is() -> None:
+    token = "abcDEF-0123456789~!"
+    assert load(environ={"HEADWATER_WEB_METRICS_TOKEN": token}).web.metrics_token == token
+    assert load("web.metrics_token = ''").web.metrics_token == ""
 
 
 def test_values_of_all_kinds() -> None:

@@ -185,7 +185,10 @@ class Directory:
     def from_text(self, text: str) -> Path:
         if not text.strip() or "\0" in text:
             raise ValueError("is empty or holds a zero character")
-        return Path(text).expanduser()
+        try:
+            return Path(text).expanduser()
+        except RuntimeError:
+            raise ValueError("begins with ~ and a user who has no home directory") from None
 
     def from_toml(self, value: object) -> Path:
         return self.from_text(_text(value))

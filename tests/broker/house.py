@@ -127,7 +127,7 @@ class House:
             self._bystander = await self.connect(as_account(BOB, "bystander"))
             assert await self._bystander.subscribe("bystander", 1) == 1
         await self._bystander.publish("bystander", b"still here")
-        assert (await self._bystander.message()).payload == b"still here"
+        assert (await self._bystander.message(acknowledge=True)).payload == b"still here"
 
     async def only(self, *clients: Client) -> None:
         """Wait until the broker knows of no other connections than these (and the bystander)."""

@@ -26,6 +26,7 @@ from headwater.mqtt.reason_codes import ReasonCode
 from .house import (
     ADA,
     BOB,
+    CELLAR,
     PORCH,
     READER,
     SENSOR,
@@ -409,6 +410,28 @@ async def test_who_lost_its_rights_while_the_server_was_down(build: Build) -> No
     assert later.broker.router.subscriptions == 1
     await later.journal.drain()
     assert [stored.client_id for stored in later.kept.load().sessions] == [f"device{READER}"]
+
+
+async def test_a_right_that_was_withdrawn_while_the_server_was_down(build: Build) -> None:
+    """The subscription goes, also from disk, and with it what it has brought."""
+    house: House = await build()
+    house.put_device(READER, Grant(PORCH, False, True), Grant(CELLAR, False, True))
+    cellar_topic = f"channels/{CELLAR}/subscribe/fields/field1"
+    client = await house.connect(as_lasting(as_device(READER), level=4))
+    for topic_filter in (FIELD_TOPIC, cellar_topic):
+        assert await client.subscribe(topic_filter, 1) == 1
+    await leave(house, client)
+    writer = await house.connect(as_account(ADA, "w"))
+    for channel_id in (PORCH, CELLAR):
+        await writer.publish(f"channels/{channel_id}/publish", b"field1=1")
+    await until(lambda: house.session(f"device{READER}").queued == 2)
+    later: House = await build(kept=await house.kept_at_a_crash())  # where it may only read the porch
+    client = await later.connect(as_lasting(as_device(READER), level=4))
+    assert (await client.message(acknowledge=True)).topic == FIELD_TOPIC
+    await client.ping()
+    assert client.received == []
+    await later.journal.drain()
+    assert [stored.topic_filter for stored in later.kept.load().subscriptions] == [FIELD_TOPIC]
 
 
 async def test_what_ran_out_while_the_server_was_down_is_over(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:

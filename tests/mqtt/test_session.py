@@ -116,7 +116,7 @@ def session(budget: QueueBudget | None = None, **limits: int) -> Session:
 
 def attached(window: int = 10, **limits: int) -> tuple[Session, Wire]:
     opened, wire = session(None, **limits), Wire(window)
-    opened.attach(wire, is_resumed=False)
+    opened.attach(wire)
     return opened, wire
 
 
@@ -309,7 +309,7 @@ def test_nobody_is_owed_qos_0_while_away() -> None:
     to = session()
     owe(to, b"x", qos=0)
     wire = Wire()
-    to.attach(wire, is_resumed=True)
+    to.attach(wire)
     assert (wire.qos0, wire.sent, to.dropped) == ([], [], None)
 
 
@@ -324,7 +324,7 @@ def test_4_4_0_1_what_was_in_flight_is_sent_again_in_order() -> None:
     to.link = None
     owe(to, b"5")
     again = Wire(window=10)
-    to.attach(again, is_resumed=True)
+    to.attach(again)
     assert again.take() == [
         Released(3),
         Sent(2, b"1", dup=True),
@@ -341,7 +341,7 @@ def test_3_3_4_9_a_smaller_window_after_coming_back() -> None:
     owe(to, b"0", b"1", b"2", b"3", b"4", b"5")
     to.link = None
     wire = Wire(window=2)
-    to.attach(wire, is_resumed=True)
+    to.attach(wire)
     assert wire.take() == [Sent(1, b"0", dup=True), Sent(2, b"1", dup=True)]
     for packet_id in range(1, 6):
         assert to.acknowledged(PUBACK, packet_id)
@@ -353,7 +353,7 @@ def test_an_acknowledgement_of_before_that_arrives_before_its_message_is_sent_ag
     owe(to, b"0", b"1", b"2")
     to.link = None
     wire = Wire(window=1)
-    to.attach(wire, is_resumed=True)
+    to.attach(wire)
     assert to.acknowledged(PUBACK, 3)
     assert to.in_flight == 2
     assert to.acknowledged(PUBACK, 1)
@@ -396,7 +396,7 @@ def test_what_was_granted_and_is_not_any_more_is_not_owed() -> None:
     away.link = None
     away.revoke(is_secret)
     again = Wire()
-    away.attach(again, is_resumed=True)
+    away.attach(again)
     assert again.take() == [Sent(2, b"open", dup=True)]
 
 
@@ -471,7 +471,7 @@ def test_what_was_on_disk_is_owed_as_before() -> None:
         to.restore(Outgoing(message(b"%d" % packet_id, 2), packet_id, 2, False, (), None, state))
     assert (budget.messages, to.queued, to.in_flight) == (1, 1, 2)
     wire = Wire()
-    to.attach(wire, is_resumed=True)
+    to.attach(wire)
     owe(to, b"new")
     assert wire.take() == [Released(8), Sent(9, b"9", 2, True), Sent(10, b"10", 2), Sent(11, b"new")]
     assert budget.messages == 0
@@ -549,7 +549,7 @@ class SessionBesideClient(RuleBasedStateMachine):
         """Again, without a goodbye, if it was there."""
         self.unacknowledged, self.to_complete = {}, set()
         self.wire = Wire(window)
-        self.session.attach(self.wire, is_resumed=True)
+        self.session.attach(self.wire)
         self._listen()
 
     @precondition(lambda self: self.wire is not None)

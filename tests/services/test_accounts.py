@@ -5,15 +5,13 @@ import re
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from headwater.errors import BadRequest, Conflict, NotAuthenticated, NotFound, StorageError, TooManyRequests
 from headwater.model.principal import Grant
 from headwater.registry.entities import ChannelSettings
 from headwater.registry.passwords import Passwords
 from headwater.services.access import Access, AccessChange
-from headwater.services.accounts import Accounts, _network_of
+from headwater.services.accounts import Accounts
 
 KEY = r"[0-9A-Z]{16}"
 
@@ -206,26 +204,6 @@ async def test_our_own_trouble_blocks_nobody(house):
     for _ in range(12):
         with pytest.raises(StorageError):
             await house.accounts.sign_in("ada", "long enough", "192.0.2.1")
-
-
-@pytest.mark.parametrize(
-    ("address", "network"),
-    [
-        ("192.0.2.7", "192.0.2.7"),
-        ("::ffff:192.0.2.7", "192.0.2.7"),
-        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
-        ("fe80::1%eth0", "fe80::/64"),
-        ("testclient", "testclient"),
-        ("", ""),
-    ],
-)
-def test_an_address_stands_for_what_one_host_can_call_its_own(address, network):
-    assert _network_of(address) == network
-
-
-@given(st.text(max_size=300))
-def test_any_address_stands_for_something_short(address):
-    assert len(_network_of(address)) <= 255
 
 
 async def test_rotated_keys_end_the_old_ones(house):

@@ -13,4 +13,5 @@ LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, LoopFactory]:
     plain: dict[str, LoopFactory] = {"asyncio": asyncio.new_event_loop}
-    return plain | {"uvloop": uvloop.new_event_loop} if item.path.name == "test_server.py" else plain
+    on_both = item.path.name in ("test_server.py", "test_upgrade.py")
+    return plain | {"uvloop": uvloop.new_event_loop} if on_both else plain

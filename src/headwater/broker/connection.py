@@ -15,7 +15,7 @@ from headwater.broker.pace import Pace
 from headwater.certificates import common_name
 from headwater.errors import HeadwaterError, StorageError
 from headwater.logs import Log
-from headwater.model.principal import KEY_ONLY, Principal
+from headwater.model.principal import ANONYMOUS, KEY_ONLY, Principal
 from headwater.mqtt.errors import MqttProtocolError
 from headwater.mqtt.packets import Connect, Subscription
 from headwater.mqtt.protocol import COPIES_PER_TURN, ServerProtocol
@@ -268,6 +268,8 @@ class Connection(asyncio.Protocol):
             self._send_retained(subscription, subscription_id, is_new=is_new)
         else:
             self._broker.note_refused_subscription(self, subscription.topic_filter, code)
+            if self.principal == ANONYMOUS and code == ReasonCode.NOT_AUTHORIZED:
+                return ReasonCode.UNSPECIFIED_ERROR  # whoever does not say who they are need not know why
         return code
 
     def _send_retained(self, subscription: Subscription, subscription_id: int, *, is_new: bool) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from itertools import islice
 
 from headwater.broker.retained import Retained
 from headwater.model.principal import Principal, PrincipalKind
@@ -24,6 +25,11 @@ from headwater.services.dialect import TopicSpace
 from headwater.services.refusals import Refusals
 
 _WITH_OWN_TREE = (PrincipalKind.ACCOUNT, PrincipalKind.ACCOUNT_DEVICE, PrincipalKind.ANONYMOUS)
+MAX_NODES_PER_TREE = 500_000
+"""Levels of all filters of one account that differ. Each takes about 360 bytes, and a message whose topic matches all
+of them by wildcards costs most of a second; a hundred thousand devices with a topic of their own make half as many."""
+MAX_ASKED_MEMBERS = 1_000
+"""Members of a shared group that are looked at for one that is ready: a millisecond's worth."""
 NODES_PER_COPY = 4
 """Places to look at that cost as much as one copy of a message."""
 _NO_RIGHT = "no right to publish to this topic: MQTT devices publish below channels/, account tokens anywhere but $"
@@ -46,6 +52,7 @@ class Router:
         now_s: Callable[[], float],
         count_changes: Callable[[], int],
         written: Callable[[], Pending | None],
+        max_nodes_per_tree: int = MAX_NODES_PER_TREE,
     ) -> None:
         self._spaces = {space.root: space for space in spaces}
         self._space_trees: dict[str, TopicTree[Session]] = {root: TopicTree() for root in self._spaces}
@@ -57,6 +64,7 @@ class Router:
         self._now_s = now_s
         self._count_changes = count_changes
         self._written = written
+        self._max_nodes_per_tree = max_nodes_per_tree
         for root, space in self._spaces.items():
             space.connect(partial(self._deliver_from_space, self._space_trees[root]))
 
@@ -146,6 +154,9 @@ class Router:
         tree = self._tree_for(principal, topic_filter)
         if tree is None:
             return ReasonCode.NOT_AUTHORIZED
+        is_new = subscription.topic_filter not in (session.subscriptions or ())
+        if is_new and tree.nodes >= self._max_nodes_per_tree:
+            return ReasonCode.QUOTA_EXCEEDED
         ids = (subscription_id,) if subscription_id else ()
         grant = Grant(subscription.qos, subscription.no_local, subscription.retain_as_published, ids)
         if tree.subscribe(topic_filter, session, grant, group):
@@ -213,7 +224,7 @@ def deliver_to_one(group: SharedGroup[Session], message: Message) -> int:
     """Hand a message to the member whose turn it is: one that is connected and keeps up, else one that is, else one
     whose session will be back (5.0 section 4.8.2). Answers what looking for it cost, in copies of messages."""
     waiting: tuple[Session, Grant] | None = None
-    for asked, (session, grant) in enumerate(group.in_turn()):
+    for asked, (session, grant) in enumerate(islice(group.in_turn(), MAX_ASKED_MEMBERS)):
         if session.is_ready:
             session.deliver(message, grant, group)
             return asked // NODES_PER_COPY
@@ -221,4 +232,4 @@ def deliver_to_one(group: SharedGroup[Session], message: Message) -> int:
             waiting = (session, grant)
     if waiting is not None:
         waiting[0].deliver(message, waiting[1], group)
-    return len(group) // NODES_PER_COPY
+    return min(len(group), MAX_ASKED_MEMBERS) // NODES_PER_COPY

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from headwater.broker.journal import Journal
 from headwater.broker.records import (
@@ -19,7 +20,7 @@ from headwater.broker.records import (
     session_row,
     subscription_row,
 )
-from headwater.broker.router import Router, deliver_to_one
+from headwater.broker.router import MAX_ASKED_MEMBERS, Router, deliver_to_one
 from headwater.model.principal import KEY_ONLY, Principal
 from headwater.mqtt.message import Message
 from headwater.mqtt.packets import Subscription, Will
@@ -178,15 +179,15 @@ class Sessions:
             entry.ends_at_s = now_s + stored.expiry_s - max(0.0, elapsed_s)
             if entry.session.will is not None:
                 interrupted.append(entry)
+        lost_rights: list[Entry] = []
         for subscription_row_ in state.subscriptions:
             if (entry_ := by_id.get(subscription_row_.session_id)) is not None:
-                self.subscribe(
-                    entry_.session,
-                    entry_.principal,
-                    read_subscription(subscription_row_),
-                    subscription_row_.identifier,
-                    is_stored=True,
-                )
+                session, subscription = entry_.session, read_subscription(subscription_row_)
+                identifier = subscription_row_.identifier
+                code = self.subscribe(session, entry_.principal, subscription, identifier, is_stored=True)
+                if code == ReasonCode.NOT_AUTHORIZED and session.subscriptions is not None:
+                    session.subscriptions[subscription.topic_filter] = subscription, identifier
+                    lost_rights.append(entry_)
         for outgoing_row in state.outgoing:
             if (entry_ := by_id.get(outgoing_row.session_id)) is not None:
                 entry_.session.restore(outgoing_of(outgoing_row, self._clocks))
@@ -198,6 +199,8 @@ class Sessions:
         for session_id, position in positions.items():
             if (entry_ := by_id.get(session_id)) is not None:
                 entry_.session.record = JournalRecord(self._journal, self._clocks, session_id, position)
+        for entry in lost_rights:  # while the server was down: with the subscriptions goes what they have brought
+            self.apply_rights(entry.session, entry.principal)
         return interrupted
 
     def _restore(self, stored: StoredSession, principal: Principal) -> Entry:
@@ -254,7 +257,9 @@ class Sessions:
 
         def somebody_is_ready(group: SharedGroup[Session]) -> bool:
             if id(group) not in is_takeable:
-                is_takeable[id(group)] = any(m.is_ready and m is not session for m, _ in group.in_turn())
+                is_takeable[id(group)] = any(
+                    m.is_ready and m is not session for m, _ in islice(group.in_turn(), MAX_ASKED_MEMBERS)
+                )
             return is_takeable[id(group)]
 
         taken = session.take_unsent(lambda o: o.group is not None and somebody_is_ready(o.group))

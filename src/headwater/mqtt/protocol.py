@@ -249,7 +249,7 @@ class ServerProtocol(Outlet):
         if not self._output:  # its own Maximum Packet Size leaves no room for any answer
             raise MqttProtocolError("the client's Maximum Packet Size is too small", ReasonCode.PACKET_TOO_LARGE)
         self.is_connected = True
-        session.attach(self, is_resumed=session_present)
+        session.attach(self)
 
     def refuse(self, reason_code: ReasonCode, reason: str = "") -> None:
         """The client may not connect. Raises MqttProtocolError, always: the connection has to close [MQTT-3.2.2-7]."""
@@ -523,11 +523,10 @@ class ServerProtocol(Outlet):
             return
         if session.has_sent(packet.packet_id):
             raise MqttProtocolError(f"{packet.type.name} is not the answer that its message waits for")
-        if packet.type is PacketType.PUBACK:  # once too often: it makes no room and does no harm
-            return
-        if not session.was_resumed:
-            raise MqttProtocolError(f"{packet.type.name} for a message that was never sent")
-        if packet.type is PacketType.PUBREC and self.level == ProtocolLevel.V5:
+        # Of nothing that is known: the client's memory may be older than ours, and it must be able to finish. It makes
+        # no room and does no harm.
+        is_unfinished = packet.type is PacketType.PUBREC and packet.reason_code < ReasonCode.UNSPECIFIED_ERROR
+        if is_unfinished and self.level == ProtocolLevel.V5:
             code = ReasonCode.PACKET_IDENTIFIER_NOT_FOUND
             self._output.append(self.render_acknowledgement(PacketType.PUBREL, packet.packet_id, code))
 

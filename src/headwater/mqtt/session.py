@@ -144,7 +144,6 @@ class Session:
         "record",
         "subscriptions",
         "unreleased",
-        "was_resumed",
         "will",
     )
 
@@ -174,9 +173,6 @@ class Session:
         """QoS 2 packet identifiers received and not yet released [MQTT-4.3.3-10]."""
         self.dropped: dict[str, int] | None = None
         """Messages for this client that were dropped, by limit."""
-        self.was_resumed = False
-        """What the client remembers of it may be older than what is kept here, so that it may acknowledge what is
-        unknown."""
 
     @property
     def in_flight(self) -> int:
@@ -277,11 +273,10 @@ class Session:
                 self._forget(outgoing)
                 self._drop(limit, outgoing.message)
 
-    def attach(self, link: Link, *, is_resumed: bool) -> None:
+    def attach(self, link: Link) -> None:
         """The client is here. If it was before: everything that is in flight goes out again, in order, with its old
         identifiers [MQTT-4.4.0-1] [MQTT-4.6.0-1]; then what has waited."""
         self.link = link
-        self.was_resumed = is_resumed
         self._in_flight = 0
         self._again = None
         for packet_id, outgoing in (self._outgoing or {}).items():

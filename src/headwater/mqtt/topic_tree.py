@@ -96,6 +96,8 @@ class TopicTree(Generic[SubscriberT]):
         """Answers of `match`, for those who look here first; it is emptied, never replaced."""
         self._cached_copies = 0
         self.subscriptions = 0
+        self.nodes = 0
+        """Places in the tree: what it takes in memory, and what a match may cost at most."""
 
     @property
     def is_empty(self) -> bool:
@@ -109,6 +111,7 @@ class TopicTree(Generic[SubscriberT]):
             child = node.children.get(level)
             if child is None:
                 child = node.children[level] = _Node()
+                self.nodes += 1
             node = child
         is_first = node.is_empty
         if group is None:
@@ -143,6 +146,7 @@ class TopicTree(Generic[SubscriberT]):
             if child.children or not child.is_empty:
                 break
             del parent.children[level]
+            self.nodes -= 1
         return is_last
 
     def match(self, topic: str) -> Matches[SubscriberT]:

@@ -18,6 +18,7 @@ from headwater.registry.passwords import Passwords
 from headwater.registry.worker import RegistryWorker
 from headwater.services import Services
 from headwater.services.access import Access
+from headwater.services.account_devices import AccountDevices
 from headwater.services.accounts import Accounts
 from headwater.services.catalogue import Catalogue
 from headwater.services.channels import Channels
@@ -52,6 +53,7 @@ async def services(tmp_path: Path) -> AsyncIterator[Services]:
         entries=entries,
         refusals=Refusals(),
         registry=worker,
+        account_devices=AccountDevices(worker, access, passwords),
     )
     await worker.close()
     passwords.close()

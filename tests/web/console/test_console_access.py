@@ -6,6 +6,7 @@ import pytest
 from console_site import Browser, Site
 from starlette.routing import Route
 
+from fake_presence import FakeBroker
 from headwater.model.principal import Grant
 from headwater.registry.entities import Account
 from headwater.services import Services
@@ -28,12 +29,17 @@ async def _filled(site: Site, account: Account) -> dict[str, int]:
     """Ids of things that an account owns, by their names in paths."""
     channel = await site.channel(account)
     device, _ = await site.services.devices.create(account.id, "d", [Grant(channel.id, True, True)])
+    account_device, _ = await site.services.account_devices.create(account.id, "thermometer")
     token, _ = await site.services.accounts.add_token(account.id, "t")
+    broker = FakeBroker()
+    site.services.presence.attach(broker)
     return {
         "channel_id": channel.id,
         "key_id": channel.api_keys[1].id,
         "device_id": device.id,
+        "account_device_id": account_device.id,
         "token_id": token.id,
+        "number": broker.connect(account_id=account.id, device_id=device.id).number,
     }
 
 
@@ -89,7 +95,7 @@ async def test_who_is_signed_out_gets_nothing(site: Site, options: ConsoleOption
 
 @pytest.mark.parametrize("number", ["0", str(2**63), "9" * 30, "9" * 5000])
 async def test_ids_that_cannot_be_are_unknown(site: Site, ada: Browser, options: ConsoleOptions, number: str) -> None:
-    ids = dict.fromkeys(("channel_id", "key_id", "device_id", "token_id"), number)
+    ids = dict.fromkeys(("channel_id", "key_id", "device_id", "account_device_id", "token_id", "number"), number)
     for method, pattern in _routes(site.services, options):
         if "{" in pattern:
             path = _path(pattern, ids)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import httpx
 import pytest
@@ -22,7 +22,6 @@ from headwater.settings import WebSettings
 from headwater.web.app import build_app
 from headwater.web.console import Console, ConsoleOptions
 from headwater.web.console.account_devices import AccountDevicePages
-from headwater.web.console.devices import DevicePages
 
 CHOSEN = ' it\'s <b>"$HOME" & `x`; ünï '
 
@@ -56,9 +55,9 @@ class Desk:
 async def desk(services: Services, options: ConsoleOptions) -> AsyncIterator[Desk]:
     passwords = Passwords(time_cost=1, memory_cost_kib=8)
     devices = AccountDevices(services.registry, services.access, passwords, max_devices_per_account=5)
+    services = replace(services, account_devices=devices)
     console = Console(services, options)
-    pages = DevicePages(console, devices).routes()
-    app = build_app(services, pages, options, WebSettings(), ca_certificate=None)
+    app = build_app(services, [], options, WebSettings(), ca_certificate=None)
     account = await services.accounts.add("ada", PASSWORD)
     browsers = []
     for _ in range(2):
