@@ -223,6 +223,11 @@ class MqttSettings:
         8, Whole(0, 1024), "Most `+` levels of a topic filter. One with more is refused: it costs much to match."
     )
     max_subscriptions: int = setting(100, Whole(1, 100_000), "Most subscriptions of one client.")
+    max_subscription_levels_per_account: int = setting(
+        500_000,
+        Whole(1000, 100_000_000),
+        "Most levels of all topic filters of one account that differ. Each takes about 360 bytes.",
+    )
     max_filters_per_subscribe: int = setting(
         50, Whole(1, 10_000), "Most topic filters in one SUBSCRIBE packet; those beyond are refused one by one."
     )
@@ -278,6 +283,9 @@ class MqttSettings:
     max_queued_bytes_total: int = setting(
         256 * _MIB, Whole(_MIB, 1024 * 1024 * _MIB, "bytes"), "Most bytes that wait for all clients together."
     )
+    max_queued_bytes_per_account: int = setting(
+        64 * _MIB, Whole(_MIB, 1024 * 1024 * _MIB, "bytes"), "Most bytes that wait for the clients of one account."
+    )
     max_retained_messages: int = setting(
         200_000, Whole(0, 100_000_000), "Most retained messages of all accounts together."
     )
@@ -285,7 +293,12 @@ class MqttSettings:
         100_000, Whole(0, 100_000_000), "Most retained messages of one account."
     )
     max_retained_bytes: int = setting(
-        128 * _MIB, Whole(0, 1024 * 1024 * _MIB, "bytes"), "Most bytes that retained messages may take together."
+        256 * _MIB,
+        Whole(0, 1024 * 1024 * _MIB, "bytes"),
+        "Most bytes that the retained messages of all accounts may take together, with their places in the tree.",
+    )
+    max_retained_bytes_per_account: int = setting(
+        64 * _MIB, Whole(0, 1024 * 1024 * _MIB, "bytes"), "Most bytes that those of one account may take."
     )
     max_messages_per_second: int = setting(
         0,

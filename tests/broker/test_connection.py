@@ -297,7 +297,7 @@ HOSTILE: dict[str, list[bytes]] = {
         *(subscribe_bytes(f) for f in (b"", b"a/#/b", b"a+", b"#a", b"#/#", b"\xff", b"a\0")),
     ],
     "acknowledgements of nothing": [
-        b"\x50\x02\0\1", b"\x70\x02\0\1", b"\x40\x02\0\0", b"\x62\x02\0\0", b"\x40\x01\0",
+        b"\x50\x02\0\0", b"\x70\x02\0\0", b"\x40\x02\0\0", b"\x62\x02\0\0", b"\x40\x01\0",
     ],
     "bytes left over": [b"\xe0\x01\0", b"\xc0\x01\0", b"\x40\x03\0\1\0", b"\xa2\x02\0\1"],
 }  # fmt: skip

@@ -9,7 +9,7 @@ import pytest
 
 from headwater.broker.journal import Journal, JournalLimits
 from headwater.broker.records import Clocks
-from headwater.broker.retained import SYS_TREE, Retained
+from headwater.broker.retained import SYS_TREE, Retained, RetainedLimits
 from headwater.mqtt.message import Message
 from headwater.mqtt.packets import PropertyId, ProtocolLevel, Publish
 from headwater.mqtt.publishing import Refused
@@ -35,8 +35,8 @@ class Shelf:
         self.kept = MemorySessionStore()
         self.journal = Journal(self.kept, JournalLimits())
         self.clocks = Clocks(lambda: self.now_s, lambda: int(self.now_s * 1_000_000_000))
-        generous = {"max_messages": 1_000, "max_messages_per_tree": 1_000, "max_bytes": 1_000_000}
-        self.retained = Retained(self.journal, self.clocks, **(generous | limits))
+        generous = {"max_messages": 1_000, "max_messages_per_account": 1_000, "max_bytes": 1_000_000}
+        self.retained = Retained(self.journal, self.clocks, RetainedLimits(**(generous | limits)))
 
     def keep(self, tree: str, topic: str, payload: bytes = b"x", expires_at_s: float | None = None) -> Refused | None:
         return self.retained.keep(tree, Message(topic, topic.encode(), payload, 1, True, b"", expires_at_s))
@@ -66,7 +66,7 @@ async def test_one_message_a_topic_and_none_without_payload() -> None:
 
 
 async def test_limits_count_what_is_new() -> None:
-    shelf = Shelf(max_messages=3, max_messages_per_tree=2)
+    shelf = Shelf(max_messages=3, max_messages_per_account=2)
     assert shelf.keep("account:1", "a") is None
     assert shelf.keep("account:1", "b") is None
     refused = shelf.keep("account:1", "c")
@@ -125,7 +125,9 @@ async def test_expiry_goes_on_while_the_server_is_down() -> None:
     [row] = shelf.kept.load().retained
     later = Shelf()
     later.clocks = Clocks(lambda: 5.0, lambda: 130 * 1_000_000_000)  # 30 s on, and another zero of the clock
-    later.retained = Retained(later.journal, later.clocks, max_messages=1, max_messages_per_tree=1, max_bytes=1_000)
+    later.retained = Retained(
+        later.journal, later.clocks, RetainedLimits(max_messages=1, max_messages_per_account=1, max_bytes=1_000)
+    )
     later.retained.restore(row)
     messages = later.retained.matching("account:1", "#")
     assert messages is not None

@@ -8,7 +8,7 @@ import pytest
 
 from headwater.broker.journal import Journal, JournalLimits
 from headwater.broker.records import Clocks
-from headwater.broker.retained import Retained
+from headwater.broker.retained import Retained, RetainedLimits
 from headwater.broker.router import Router, tree_of
 from headwater.model.principal import ANONYMOUS, KEY_ONLY, Principal, PrincipalKind
 from headwater.mqtt.message import Message
@@ -105,7 +105,7 @@ class Office:
         self.promise = Promise()
         clocks = Clocks(lambda: 100.0, lambda: 0)
         self.journal = Journal(MemorySessionStore(), JournalLimits())
-        self.retained = Retained(self.journal, clocks, max_messages=10, max_messages_per_tree=10, max_bytes=100_000)
+        self.retained = Retained(self.journal, clocks, RetainedLimits(10, 10, 100_000, 100_000))
         self.router = Router(
             [self.space],
             self.refusals,

@@ -12,7 +12,7 @@ from headwater.broker.connection import Connection
 from headwater.broker.figures import Figures
 from headwater.broker.journal import Journal
 from headwater.broker.records import Clocks
-from headwater.broker.retained import Retained
+from headwater.broker.retained import Retained, RetainedLimits
 from headwater.broker.router import Router
 from headwater.broker.sessions import Entry, Sessions, SessionsLimits
 from headwater.broker.sign_in import SignIn
@@ -70,13 +70,7 @@ class Broker:
         self.journal = journal
         clocks = Clocks(self.loop.time, time.time_ns)
         self.figures = Figures(self, services.refusals)
-        self.retained = Retained(
-            journal,
-            clocks,
-            max_messages=settings.max_retained_messages,
-            max_messages_per_tree=settings.max_retained_messages_per_account,
-            max_bytes=settings.max_retained_bytes,
-        )
+        self.retained = Retained(journal, clocks, _retained_limits(settings))
         self._sys = SysSpace(services.access, services.refusals, self.retained)
         self.router = Router(
             (*spaces, self._sys),
@@ -86,6 +80,7 @@ class Broker:
             now_s=self.loop.time,
             count_changes=lambda: journal.recorded,
             written=journal.written,
+            max_nodes_per_tree=settings.max_subscription_levels_per_account,
         )
         self.sessions = Sessions(self.router, journal, clocks, _sessions_limits(settings), self.figures.count_drop)
         self.wills = Wills(self._publish_will, self.loop.call_soon, self.turn)
@@ -222,7 +217,11 @@ class Broker:
     def _flush_all(self) -> None:
         due, self._to_flush = self._to_flush, []
         for connection in due:
-            connection.flush_due()
+            try:
+                connection.flush_due()
+            except Exception:  # a fault with one client must not keep the others from their messages
+                log.exception("output could not be written", client_id=connection.protocol.client_id)
+                connection.abort("an internal fault")
 
     # -- deadlines ------------------------------------------------------------------------------------------
 
@@ -315,10 +314,20 @@ def _protocol_limits(settings: MqttSettings) -> ProtocolLimits:
     )
 
 
+def _retained_limits(settings: MqttSettings) -> RetainedLimits:
+    return RetainedLimits(
+        max_messages=settings.max_retained_messages,
+        max_messages_per_account=settings.max_retained_messages_per_account,
+        max_bytes=settings.max_retained_bytes,
+        max_bytes_per_account=settings.max_retained_bytes_per_account,
+    )
+
+
 def _sessions_limits(settings: MqttSettings) -> SessionsLimits:
     return SessionsLimits(
         SessionLimits(settings.max_queued_messages, settings.max_queued_bytes),
         max_queued_bytes_total=settings.max_queued_bytes_total,
+        max_queued_bytes_per_account=settings.max_queued_bytes_per_account,
         max_subscriptions=settings.max_subscriptions,
         max_sessions_per_account=settings.max_sessions_per_account,
     )

@@ -48,6 +48,7 @@ class Entry:
 class SessionsLimits:
     per_session: SessionLimits
     max_queued_bytes_total: int = 268_435_456
+    max_queued_bytes_per_account: int = 67_108_864
     max_subscriptions: int = 100
     max_sessions_per_account: int = 10_000
 
@@ -73,6 +74,8 @@ class Sessions:
         self._limits = limits
         self._on_drop = on_drop
         self.budget = QueueBudget(limits.max_queued_bytes_total)
+        self._budgets: dict[int | None, QueueBudget] = {}
+        """By account; clients without one share theirs."""
         self._entries: dict[tuple[str, str], Entry] = {}
         self._stored: Counter[int | None] = Counter()
         """Stored sessions by account."""
@@ -102,7 +105,7 @@ class Sessions:
         connections has a session of its own that ends with it.
         """
         if principal == KEY_ONLY:
-            session = self._make(principal.key, client_id)
+            session = self._make(principal, client_id)
             session.will = will
             return session, False
         key = (principal.key, client_id)
@@ -114,7 +117,7 @@ class Sessions:
         if entry is None:
             if expiry_s and self._stored[principal.account_id] >= self._limits.max_sessions_per_account:
                 raise TooManySessions
-            entry = self._entries[key] = Entry(self._make(*key), principal)
+            entry = self._entries[key] = Entry(self._make(principal, client_id), principal)
         session = entry.session
         entry.principal, entry.level = principal, level
         entry.ends_at_s = entry.disconnected_at_ns = None
@@ -125,8 +128,13 @@ class Sessions:
             self._save(entry)
         return session, is_present
 
-    def _make(self, owner: str, client_id: str) -> Session:
-        session = Session(owner, client_id, self._limits.per_session, self.budget)
+    def _make(self, principal: Principal, client_id: str) -> Session:
+        budget = self._budgets.get(principal.account_id)
+        if budget is None:
+            most = self._limits.max_queued_bytes_per_account
+            budget = QueueBudget(most, "max_queued_bytes_per_account", self.budget)
+            self._budgets[principal.account_id] = budget
+        session = Session(principal.key, client_id, self._limits.per_session, budget)
         session.on_drop = self._on_drop
         return session
 
@@ -205,7 +213,7 @@ class Sessions:
 
     def _restore(self, stored: StoredSession, principal: Principal) -> Entry:
         key = (stored.owner, stored.client_id)
-        session = self._make(*key)
+        session = self._make(principal, stored.client_id)
         session.number, session.expiry_s = stored.session_id, stored.expiry_s
         session.will = read_will(stored.will)
         session.record = JournalRecord(self._journal, self._clocks, stored.session_id)

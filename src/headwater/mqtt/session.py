@@ -37,18 +37,31 @@ class SessionLimits:
 
 
 class QueueBudget:
-    """The bytes that wait in all sessions together, against one limit."""
+    """The bytes that wait in several sessions together, against one limit; perhaps as a part of a larger budget."""
 
-    __slots__ = ("bytes", "max_bytes", "messages")
+    __slots__ = ("bytes", "limit", "max_bytes", "messages", "whole")
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, limit: str = "max_queued_bytes_total", whole: QueueBudget | None = None) -> None:
         self.max_bytes = max_bytes
+        self.limit = limit
+        """The limit's name, for those whose messages are dropped."""
+        self.whole = whole
         self.bytes = 0
         self.messages = 0
 
     @property
-    def is_spent(self) -> bool:
-        return self.bytes > self.max_bytes
+    def spent(self) -> str | None:
+        """The limit that was reached, if one was."""
+        if self.bytes > self.max_bytes:
+            return self.limit
+        return None if self.whole is None else self.whole.spent
+
+    def count(self, messages: int, size: int) -> None:
+        """So many messages, of so many bytes, more (or less) wait."""
+        self.messages += messages
+        self.bytes += size
+        if self.whole is not None:
+            self.whole.count(messages, size)
 
 
 class OutgoingState(enum.IntEnum):
@@ -421,13 +434,14 @@ class Session:
         """Drop the oldest messages that wait: of telemetry, the newest is worth most."""
         unsent, limits = self._unsent, self._limits
         while unsent:
+            limit: str | None = None
             if len(unsent) > limits.max_queued_messages:
                 limit = "max_queued_messages"
             elif len(unsent) > 1 and self._queued_bytes > limits.max_queued_bytes:
                 limit = "max_queued_bytes"
-            elif self._budget.is_spent:
-                limit = "max_queued_bytes_total"
             else:
+                limit = self._budget.spent
+            if limit is None:
                 return
             outgoing = unsent.popleft()
             self._unqueue(outgoing)
@@ -442,5 +456,4 @@ class Session:
 
     def _count(self, message: Message, sign: int) -> None:
         self._queued_bytes += sign * message.size
-        self._budget.bytes += sign * (message.size + OUTGOING_BYTES)
-        self._budget.messages += sign
+        self._budget.count(sign, sign * (message.size + OUTGOING_BYTES))
