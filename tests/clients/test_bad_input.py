@@ -110,14 +110,14 @@ def test_first_packets(server: Server, bystander: Callable[[], None], sent: byte
         b"\xd0\x00",
         b"\xf0\x00",
         b"\x00\x00",
-        b"\x50\x02\x00\x01",
+        b"\x50\x02\x00\x00",
     ],
     ids=[
         "PUBLISH without topic", "topic beyond packet", "QoS 3", "DUP with QoS 0", "packet id 0", "no packet id",
         "wildcard in topic", "non-UTF-8 topic", "NUL in topic", "surrogate in topic", "long topic", "deep topic",
         "oversized packet", "SUBSCRIBE flags", "SUBSCRIBE without filter", "SUBSCRIBE QoS 3", "SUBSCRIBE id 0",
         "bad filter", "PINGREQ with body", "PINGREQ flags", "CONNACK from client", "PINGRESP from client", "AUTH",
-        "type 0", "PUBREC for nothing",
+        "type 0", "PUBREC with id 0",
     ],
 )  # fmt: skip
 def test_packets_that_end_the_connection(server: Server, bystander: Callable[[], None], sent: bytes) -> None:

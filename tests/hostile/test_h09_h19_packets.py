@@ -230,17 +230,19 @@ async def test_h19_malformed_shared_subscriptions(house: House) -> None:
 
 
 async def test_h24_a_flood_of_answers_to_nothing(house: House) -> None:
-    """PUBREL for unknown identifiers is answered, packet for packet; a PUBACK once too often makes no room and is
-    ignored; the other two end the connection: whoever goes on with what never began cannot be trusted to count."""
+    """PUBREL and PUBREC for unknown identifiers are answered, packet for packet, so that a client whose memory is older
+    can finish; the others are overlooked and make no room."""
     client = await attacker(house)
     client.send(*[Acknowledgement(PacketType.PUBREL, n) for n in range(1, 2_001)])
     for number in range(1, 2_001):
         await client.expect(Acknowledgement(PacketType.PUBCOMP, number, 0x92))
-    client.send(*[Acknowledgement(PacketType.PUBACK, n) for n in range(1, 2_001)])
+    client.send(*[Acknowledgement(PacketType.PUBREC, n) for n in range(1, 2_001)])
+    for number in range(1, 2_001):
+        await client.expect(Acknowledgement(PacketType.PUBREL, number, 0x92))
+    for kind in (PacketType.PUBACK, PacketType.PUBCOMP):
+        client.send(*[Acknowledgement(kind, n) for n in range(1, 2_001)])
     await client.ping()
-    for kind in (PacketType.PUBREC, PacketType.PUBCOMP):
-        for level in (4, 5):
-            await strike(house, level, render_packet(Acknowledgement(kind, 7), level), PROTOCOL_ERROR)
+    await check_served(house)
 
 
 async def test_h24_the_wrong_answer_for_the_quality(house: House) -> None:
