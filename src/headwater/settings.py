@@ -240,7 +240,7 @@ class MqttSettings:
         1000, Whole(1, 65_535), "Most QoS 2 messages that an MQTT 3 client may send before it releases earlier ones."
     )
     topic_alias_maximum: int = setting(
-        20, Whole(0, 65_535), "Most topic aliases that an MQTT 5 client may use; 0 = none."
+        20, Whole(0, 65_535), "Most topic aliases that an MQTT 5 client may use, and that it is sent; 0 = none."
     )
     max_user_properties: int = setting(64, Whole(0, 10_000), "Most user properties of one MQTT 5 packet.")
     max_user_property_bytes: int = setting(16_384, Whole(0, _MIB, "bytes"), "Most bytes that they may take together.")
@@ -261,7 +261,7 @@ class MqttSettings:
     max_write_buffer_bytes: int = setting(
         _MIB,
         Whole(16_384, 1024 * _MIB, "bytes"),
-        "How much may wait to be sent to one client. What comes on top waits in its queue (QoS 1) or is "
+        "How much may wait to be sent to one client. What comes on top waits in its queue (QoS 1 and 2) or is "
         "dropped for that client (QoS 0).",
     )
     write_timeout_s: float = setting(
@@ -640,6 +640,11 @@ def _check_together(settings: Settings) -> None:
         raise ConfigurationError(
             f"tls.client_certificates is {settings.tls.client_certificates} and tls.client_ca is not set: name the "
             "file with the CA that signs the clients' certificates"
+        )
+    if settings.mqtt.certificate_sign_in and settings.tls.client_certificates is ClientCertificates.OFF:
+        raise ConfigurationError(
+            "mqtt.certificate_sign_in is on and tls.client_certificates is off, so no client shows a certificate: set it "
+            "to optional or required, with tls.client_ca"
         )
     if (settings.tls.certificate is None) != (settings.tls.key is None):
         given, missing = ("certificate", "key") if settings.tls.certificate else ("key", "certificate")

@@ -39,8 +39,9 @@ async def listen_with_tls(
 ) -> TlsListener:
     """Like `loop.create_server`. Raises OSError.
 
-    Args: `make_protocol` is asked once a client has shaken hands, for which it has `timeout_s`. When more than
-    `max_handshakes` are under way, the oldest is ended: it had the most time.
+    Args: `make_protocol` is asked when a client has connected, and what it makes is used once that client has shaken
+    hands, for which it has `timeout_s`. When more than `max_handshakes` are under way, the oldest is ended: it had
+    the most time.
     """
     # asyncio looks the host up and binds; its own sockets cannot be had, but what they are of can.
     server = await asyncio.get_running_loop().create_server(asyncio.Protocol, host, port, start_serving=False)

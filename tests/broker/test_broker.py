@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -362,3 +362,57 @@ async def test_closing_does_not_wait_for_a_client_that_does_not_read(build: Buil
 async def test_closing_without_clients(house: House) -> None:
     await house.broker.close()
     assert house.broker.connections == 0
+
+
+class UnusedTransport:
+    """A socket of a given address, which nothing comes from."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.is_aborted = False
+
+    def get_extra_info(self, name: str) -> Any:
+        return (self.address, 1) if name == "peername" else None
+
+    def set_write_buffer_limits(self, high: int) -> None: ...
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def abort(self) -> None:
+        self.is_aborted = True
+
+
+async def test_the_addresses_that_one_host_may_have_count_as_one(build: Build) -> None:
+    house: House = await build(max_connections_per_address=2)
+    connections, transports = [], []
+    for address in ("2001:db8::1", "2001:db8::2", "2001:db8::3", "2001:db8:0:1::1"):
+        transport, connection = UnusedTransport(address), house.broker.new_connection("tcp")
+        connection.connection_made(cast(Any, transport))
+        connections.append(connection)
+        transports.append(transport)
+    assert [transport.is_aborted for transport in transports] == [False, False, True, False]
+    for connection in connections:
+        connection.connection_lost(None)
+
+
+async def test_a_fault_in_one_round_is_not_the_end_of_deadlines(
+    build: Build, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    house: House = await build(connect_timeout_s=0.3)
+    failures: list[str] = []
+
+    def fail(*_: object) -> None:
+        failures.append("failed")
+        raise RuntimeError("a fault")
+
+    with monkeypatch.context() as faulty:
+        faulty.setattr(house.broker.wills, "sweep", fail)
+        await until(lambda: failures, "a round that fails")
+    victim, silent = await house.connect(as_account(ADA, "victim")), await house.connect()
+    connection = house.connection("victim")
+    with monkeypatch.context() as faulty:
+        faulty.setattr(connection.protocol, "keep_alive_s", "no number")
+        await victim.expect_closed()
+    await silent.expect_closed()
+    assert "deadlines could not be looked at" in [record.getMessage() for record in caplog.records]

@@ -11,11 +11,13 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from gated_store import until
+from headwater.broker import connection as connection_module
 from headwater.broker.connection import Connection
 from headwater.certificates import prepare_identity, server_context
 from headwater.errors import StorageError
@@ -34,6 +36,8 @@ from headwater.mqtt.packets import (
     Pingresp,
     Publish,
     Suback,
+    Subscribe,
+    Subscription,
     Unsuback,
     Unsubscribe,
 )
@@ -489,7 +493,8 @@ async def test_a_client_that_goes_while_it_waits_for_room(build: Build) -> None:
     assert await house.stored() == ["1", "2"]
 
 
-async def test_connect_may_come_late_when_it_is_we_who_do_not_listen(build: Build) -> None:
+async def test_connect_has_its_deadline_while_we_do_not_listen(build: Build) -> None:
+    """A socket that is not read does not show that its client has gone, and there are only so many places."""
     limits = IngestLimits(flush_interval_s=0.0, flush_points=1, max_pending_points=1)
     house: House = await build(limits=limits, connect_timeout_s=0.5)
     device, late, silent = await house.connect(as_device(SENSOR)), await house.connect(), await house.connect()
@@ -498,9 +503,50 @@ async def test_connect_may_come_late_when_it_is_we_who_do_not_listen(build: Buil
     await until(lambda: house.ingest.is_full)
     late.send(as_account(ADA, "late"))
     assert await silent.expect_closed() == []
-    await house.only(device, late)
+    late.reset()
+    await house.only(device)
     house.store.open()
-    await late.expect(Connack(False, 0))
+    await device.expect(puback(1))
+
+
+async def test_retained_messages_that_wait_do_not_keep_their_acknowledgements_from_being_read(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One segment subscribes to much that is retained, and then uses up the client's turn."""
+    house: House = await build(max_in_flight=5)
+    client = await house.connect(as_account(ADA, "c"))
+    assert await client.subscribe("copies") == 0
+    for number in range(50):
+        await client.publish(f"r/{number}", b"retained", retain=True)
+    monkeypatch.setattr(connection_module, "COPIES_PER_TURN", 3)
+    subscribe = render_packet(Subscribe(9, (Subscription("r/#", 1),)), 4)
+    client.send(subscribe + render_packet(Publish("copies", b"x"), 4) * 30)
+    retained = copies = 0
+    while retained < 50 or copies < 30:
+        packet = await client.read()
+        if isinstance(packet, Publish):
+            retained += packet.retain
+            copies += not packet.retain
+            if packet.packet_id is not None:
+                client.send(puback(packet.packet_id))
+    await client.ping()
+
+
+async def test_a_reader_is_slow_only_when_it_takes_nothing(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    await house.connect(as_account(ADA, "slow"))
+    connection = house.connection("slow")
+    now_s = house.broker.loop.time()
+    connection.pause_writing()
+    transport, waiting_bytes = connection._transport, [1_000, 1_000, 999, 999, 1_500]
+    looks = SimpleNamespace(get_write_buffer_size=lambda: waiting_bytes.pop(0))
+    connection.sent_bytes = 2_000
+    monkeypatch.setattr(connection, "_transport", looks)
+    unread_s = [connection.unread_s(now_s + after_s) for after_s in (1, 11, 21, 31)]
+    connection.sent_bytes += 600  # more is to be sent, and less waits than that: it has read
+    unread_s.append(connection.unread_s(now_s + 41))
+    monkeypatch.setattr(connection, "_transport", transport)
+    connection.resume_writing()
+    assert unread_s == pytest.approx([0, 10, 0, 10, 0])
 
 
 async def test_one_client_that_floods_is_read_from_once_a_turn(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -596,7 +642,7 @@ async def test_a_reader_that_catches_up_is_served_again(build: Build) -> None:
         await quick.ping()
         await asyncio.sleep(0.05)
     slow.writer.transport.resume_reading()
-    while connection.write_paused_at_s is not None:
+    while connection.protocol.is_congested:
         await slow.message()
     for _ in range(5):
         await quick.ping()

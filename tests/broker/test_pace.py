@@ -58,3 +58,39 @@ async def test_a_client_that_is_too_fast_is_slowed_down_and_loses_nothing(build:
     await house.check_others_are_served()
     await flooding.ping()
     assert time.monotonic() - started_s > 0.3, "300 messages at 200 a second, the first second for nothing"
+
+
+def test_pauses_stay_short_because_only_a_portion_is_taken_in() -> None:
+    pace, total_bytes, longest_s, now_s = Pace(10, 0), 10_000 * 8, 0.0, 0.0
+    taken_bytes = 0
+    while taken_bytes < total_bytes and now_s < 60:
+        taken_bytes += min(pace.portion_bytes(now_s), total_bytes - taken_bytes)
+        pause_s = pace.pause_s(now_s, taken_bytes // 8, taken_bytes)
+        longest_s = max(longest_s, pause_s)
+        now_s += pause_s
+    assert now_s >= 60, "it is slowed down as much as ever"
+    assert longest_s < 1.5
+
+
+def test_a_long_message_is_taken_in_by_growing_portions() -> None:
+    pace, taken_bytes, portions = Pace(1, 0), 0, 0
+    while taken_bytes < 1_000_000:
+        taken_bytes += pace.portion_bytes(0.0)
+        assert pace.pause_s(0.0, 0, taken_bytes) == 0.0
+        portions += 1
+    assert portions < 30
+
+
+def test_portions_keep_to_the_rate_of_bytes() -> None:
+    pace = Pace(0, 1_000)
+    assert pace.portion_bytes(0.0) == 1_100
+    assert pace.pause_s(0.0, 1, 1_100) == pytest.approx(0.1)
+    assert pace.portion_bytes(0.1) == 100
+
+
+async def test_a_client_that_is_slowed_down_is_not_taken_for_a_silent_one(build: Build) -> None:
+    house: House = await build(max_messages_per_second=20, max_keep_alive_s=0.4)
+    client = await house.connect(as_account(ADA, "c"))
+    client.send(*(Publish("t", b"x") for _ in range(60)))
+    for _ in range(2):  # the second at the latest comes while it is not read from
+        await client.ping()

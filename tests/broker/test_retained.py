@@ -15,9 +15,10 @@ from headwater.mqtt.packets import PropertyId, ProtocolLevel, Publish
 from headwater.mqtt.publishing import Refused
 from headwater.mqtt.reason_codes import ReasonCode
 from headwater.mqtt.retained_tree import NODE_BYTES
+from headwater.persistence import ChangeKind, StoredRetained
 from headwater.persistence.memory import MemorySessionStore
 
-from .house import ADA, BOB, House, as_account
+from .house import ADA, BOB, House, as_account, as_lasting
 
 Build = Callable[..., Any]
 LEVELS = pytest.mark.parametrize("level", [4, 5])
@@ -215,6 +216,65 @@ async def test_what_cannot_be_kept_is_refused(build: Build, level: int) -> None:
     code = await client.publish("b", b"x", retain=True)
     assert code == (ReasonCode.QUOTA_EXCEEDED if level == 5 else 0)
     assert house.broker.retained.messages == 1
+
+
+async def test_what_cannot_be_kept_is_handed_on_and_told_of(build: Build, caplog: pytest.LogCaptureFixture) -> None:
+    house: House = await build(max_retained_messages_per_account=1)
+    reader = await house.connect(account(ADA, "r"))
+    await reader.subscribe("#", 1)
+    client = await house.connect(account(ADA, "c"))
+    await client.publish("a", b"kept", retain=True)
+    for number in range(3):
+        await client.publish(f"b{number}", b"only live", qos=number % 2, retain=True)
+    assert [(await reader.message(acknowledge=True)).topic for _ in range(4)] == ["a", "b0", "b1", "b2"]
+    assert house.refusals.total == 3
+    assert caplog.text.count("messages are not retained") == 1
+
+
+@LEVELS
+async def test_what_cannot_be_kept_is_answered_when_it_is_on_disk_for_others(build: Build, level: int) -> None:
+    house: House = await build(max_retained_messages_per_account=0)
+    reader = await house.connect(as_lasting(account(ADA, "r", level), level=level))
+    await reader.subscribe("#", 1)
+    reader.reset()
+    await house.only()
+    client = await house.connect(account(ADA, "c", level))
+    await client.publish("a", b"x", retain=True)
+    assert [row.topic for row in house.kept.load().outgoing] == ["a"]
+
+
+async def test_what_was_not_sent_when_a_client_went_is_sent_when_it_is_back(build: Build) -> None:
+    house: House = await build(max_in_flight=1)
+    publisher = await house.connect(account(ADA, "p"))
+    for number in range(20):
+        await publisher.publish(f"many/{number}", b"x", retain=True)
+    connect = as_lasting(account(ADA, "r"), level=5)
+    reader = await house.connect(connect)
+    await reader.subscribe("many/#", 1)
+    await reader.message()
+    reader.reset()
+    await house.only(publisher)
+    reader = await house.connect(connect)
+    got: set[str] = set()
+    while len(got) < 20:
+        got.add((await reader.message(acknowledge=True)).topic)
+    await reader.ping()
+    reader.reset()
+    await house.only(publisher)
+    reader = await house.connect(connect)
+    await reader.ping()
+    assert reader.received == [], "when they are all sent, that is that"
+
+
+async def test_what_an_account_left_that_went_while_the_server_was_down(build: Build) -> None:
+    kept = MemorySessionStore()
+    trees = ("account:1", "account:99", "anonymous")
+    rows = [StoredRetained(tree, "t", b"x", 1, b"", None, 0, "") for tree in trees]
+    kept.apply([(ChangeKind.SAVE_RETAINED, row) for row in rows])
+    house: House = await build(kept=kept)
+    assert house.broker.retained.messages == 2
+    await house.journal.drain()
+    assert sorted(row.tree for row in kept.load().retained) == ["account:1", "anonymous"]
 
 
 async def test_very_many_are_sent_as_fast_as_they_are_taken(build: Build) -> None:

@@ -198,6 +198,28 @@ def test_a_dialect_decides_who_subscribes_and_is_told_of_first_and_last(office: 
     assert office.space.told == ["+ space/a", "- space/a"]
 
 
+def test_what_the_broker_counts_is_of_qos_0_live_as_well_as_retained(office: Office) -> None:
+    """So that nothing of it waits for an administrator who is away."""
+
+    class SysTopics(Space):
+        root = "$SYS"
+
+    space, subscriber = SysTopics(), Subscriber()
+    router = Router(
+        [space],
+        office.refusals,
+        office.retained,
+        turn=office.turn,
+        now_s=lambda: 0.0,
+        count_changes=lambda: 0,
+        written=lambda: None,
+    )
+    assert router.subscribe(ADA, subscriber, Subscription("$SYS/#", 1), 0) == 1
+    assert space.deliver is not None
+    space.deliver("$SYS/x", b"1")
+    assert subscriber.got == [(b"$SYS/x", b"1", 0)]
+
+
 def test_whether_a_subscription_may_stay(office: Office) -> None:
     assert office.router.may_keep(ADA, "space/a")
     assert office.router.may_keep(ADA, "anything")

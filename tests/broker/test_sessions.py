@@ -335,6 +335,73 @@ async def test_unsubscribing_hands_over_too(build: Build) -> None:
     assert [(await other.message(acknowledge=True)).payload for _ in range(2)] == [b"1", b"2"]
 
 
+@LEVELS
+async def test_a_session_that_ends_leaves_its_messages_to_those_that_are_away(build: Build, level: int) -> None:
+    """Section 4.8.2: also what it was sent and has not acknowledged, if that was QoS 1; in order."""
+    house: House = await build(max_in_flight=2)
+    heir = await house.connect(lasting("heir", level))
+    await heir.subscribe("$share/g/t", 2)
+    await leave(house, heir)
+    ending = await house.connect(as_account(ADA, "ending", level=ProtocolLevel(level)))
+    await ending.subscribe("$share/g/t", 2)
+    publisher = await house.connect(as_account(ADA, "p"))
+    await publisher.publish("t", b"0", qos=2)
+    for payload in (b"1", b"2", b"3"):
+        await publisher.publish("t", payload, qos=1)
+    assert [(await ending.message()).payload for _ in range(2)] == [b"0", b"1"]
+    own = house.session("ending")
+    assert (own.in_flight, own.queued) == (2, 2)
+    await leave(house, ending)
+    assert house.session("heir").queued == 3
+    heir = await house.connect(lasting("heir", level))
+    assert [(await heir.message(acknowledge=True)).payload for _ in range(3)] == [b"1", b"2", b"3"]
+
+
+async def test_what_nobody_is_left_for_is_counted(build: Build) -> None:
+    house: House = await build(max_in_flight=1)
+    alone = await house.connect(as_account(ADA, "alone"))
+    await alone.subscribe("$share/g/t", 1)
+    await alone.subscribe("own", 1)
+    publisher = await house.connect(as_account(ADA, "p"))
+    for topic in ("t", "t", "t", "own"):
+        await publisher.publish(topic, b"x")
+    await alone.message()
+    await leave(house, alone)
+    assert house.broker.figures.totals().dropped == {"session_ended": 3}
+
+
+async def test_unsubscribing_leaves_to_members_that_are_away(build: Build) -> None:
+    """What is under way still comes [MQTT-3.10.4-3]."""
+    house: House = await build(max_in_flight=1)
+    slow = await house.connect(as_account(ADA, "slow"))
+    await slow.subscribe("$share/g/t", 1)
+    publisher = await house.connect(as_account(ADA, "p"))
+    for number in range(3):
+        await publisher.publish("t", b"%d" % number)
+    other = await house.connect(lasting("other"))
+    await other.subscribe("$share/g/t", 1)
+    await leave(house, other)
+    await slow.unsubscribe("$share/g/t")
+    assert house.session("slow").in_flight == 1
+    assert house.session("slow").queued == 0
+    other = await house.connect(lasting("other"))
+    assert [(await other.message(acknowledge=True)).payload for _ in range(2)] == [b"1", b"2"]
+
+
+async def test_what_a_group_owes_is_known_after_a_restart(build: Build) -> None:
+    house: House = await build(max_in_flight=1)
+    away = await house.connect(lasting("away"))
+    await away.subscribe("$share/g/t", 1)
+    await leave(house, away)
+    publisher = await house.connect(as_account(ADA, "p"))
+    await publisher.publish("t", b"x")
+    later: House = await build(kept=await house.kept_at_a_crash())
+    heir = await later.connect(as_account(ADA, "heir"))
+    await heir.subscribe("$share/g/t", 1)
+    await later.connect(as_account(ADA, "away"))  # a clean start ends the old session
+    assert (await heir.message(acknowledge=True)).payload == b"x"
+
+
 # -- restarts -------------------------------------------------------------------------------------------------------
 
 
@@ -445,3 +512,19 @@ async def test_what_ran_out_while_the_server_was_down_is_over(build: Build, monk
     later: House = await build(kept=house.kept)
     assert [entry.session.client_id for entry in later.broker.sessions] == ["longer"]
     assert later.broker.router.subscriptions == 1
+
+
+async def test_a_session_ages_from_the_crash_on_whatever_restarts_there_are(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house: House = await build()
+    await house.connect(lasting("c", 5, expiry_s=100))
+    kept = await house.kept_at_a_crash()
+    begin_ns = time.time_ns()
+    for later_s, sessions in ((60, 1), (120, 1), (180, 0)):
+        at_ns = begin_ns + later_s * 1_000_000_000
+        monkeypatch.setattr(time, "time_ns", lambda at_ns=at_ns: at_ns)
+        later: House = await build(kept=kept)
+        assert len(later.broker.sessions) == sessions
+        kept = await later.kept_at_a_crash()
+    assert kept.load().sessions == []

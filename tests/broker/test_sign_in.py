@@ -68,6 +68,8 @@ async def test_failed_sign_ins_block_their_client_and_nobody_else(build: Build, 
     assert [await refused(house, wrong) for _ in range(5)] == [denied] * 3 + [banned] * 2
     assert await refused(house, as_device(SENSOR, level=ProtocolLevel(level))) == banned, "guessing has come to an end"
     await house.connect(as_account(ADA, "another", level=ProtocolLevel(level)))
+    other = Connect(wrong.client_id, username="somebody", password=b"guess", level=ProtocolLevel(level))
+    assert await refused(house, other) == denied, "another account's device may have the same id"
     refusal = house.refusals.of_device(SENSOR)
     assert refusal is not None
     assert "guess" not in refusal.reason
@@ -84,6 +86,26 @@ async def test_an_account_has_so_many_connections(build: Build) -> None:
     await first.close()
     await until(lambda: house.broker.connections == 3)
     await house.connect(as_account(ADA, "3"))
+
+
+async def test_at_the_limit_a_client_may_take_its_own_place(build: Build) -> None:
+    house: House = await build(max_connections_per_account=2)
+    await house.connect(as_account(ADA, "1"))
+    older = await house.connect(as_account(ADA, "2"))
+    await house.connect(as_account(ADA, "2"))
+    assert await older.expect_closed() == []
+    assert await refused(house, as_account(ADA, "3")) == ConnectReturnCode.SERVER_UNAVAILABLE
+
+
+async def test_many_sign_ins_at_once_are_not_taken_for_failures(build: Build) -> None:
+    house: House = await build(max_failures_per_minute=3)
+    client, limits = as_device(SENSOR, level=V5), house.broker.sign_in.limits
+    claimed = f"{client.username}/{client.client_id}"
+    for _ in range(3):
+        assert limits.check("127.0.0.1", claimed) is None
+    assert await refused(house, client) == ReasonCode.SERVER_BUSY
+    limits.succeeded("127.0.0.1", claimed)
+    await house.connect(client)
 
 
 async def test_an_address_may_connect_so_often(build: Build) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from gated_store import until
 from headwater.broker.wills import WILLS_PER_TURN, Wills
+from headwater.errors import Overloaded
 from headwater.model.principal import Grant, Principal, PrincipalKind
 from headwater.mqtt.packets import Connack, Connect, Disconnect, PropertyId, ProtocolLevel, Publish, Will
 from headwater.mqtt.protocol import COPIES_PER_TURN, Turn
@@ -27,12 +29,16 @@ class Desk:
     def __init__(self) -> None:
         self.published: list[str] = []
         self._soon: list[Callable[[], None]] = []
+        self.bad: set[str] = set()
+        """Topics of wills that cannot be published."""
         self.copies = 0
         """What each will causes."""
         self._turn = Turn()
         self.wills = Wills(self._publish, self._soon.append, self._turn)
 
     def _publish(self, _principal: Principal, _session: Session, will: Will) -> None:
+        if will.topic in self.bad:
+            raise RuntimeError("a fault")
         self.published.append(will.topic)
         self._turn.left -= self.copies
 
@@ -105,6 +111,22 @@ def test_when_the_server_stops_what_is_due_goes_out_and_what_is_not_stays() -> N
     desk.wills.publish_all()
     assert len(desk.published) == WILLS_PER_TURN + 5
     assert "not due" not in desk.published
+
+
+def test_one_bad_will_keeps_no_other_back(caplog: pytest.LogCaptureFixture) -> None:
+    """Neither those of the same turn, nor those of later ones."""
+    desk = Desk()
+    desk.bad = {"1", str(WILLS_PER_TURN + 1)}
+    for number in range(WILLS_PER_TURN + 3):
+        desk.wills.publish_soon(PRINCIPAL, some_session(), will(str(number)))
+    published = [*desk.turn(), *desk.turn()]
+    assert len(published) == WILLS_PER_TURN + 1
+    assert not desk.bad & set(published)
+    assert caplog.text.count("a will could not be published") == 2
+    desk.wills.publish_soon(PRINCIPAL, some_session(), will("1"))
+    desk.wills.publish_soon(PRINCIPAL, some_session(), will("last"))
+    desk.wills.publish_all()
+    assert desk.published == ["last"]
 
 
 # -- with clients ---------------------------------------------------------------------------------------------------
@@ -266,6 +288,50 @@ async def test_a_will_survives_a_crash_of_the_server(build: Build, delay_s: int)
     assert (await listening.message(acknowledge=True)).payload == b"gone"
     await listening.ping()
     assert later.session("c").will is None
+    once: House = await build(kept=await later.kept_at_a_crash())
+    listening = await once.connect(heir_connect)
+    await listening.ping()
+    assert listening.received == [], "once"
+
+
+async def test_a_will_that_cannot_be_stored_is_told_of_and_others_follow(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last = Will(f"channels/{PORCH}/publish", b"field1=1", 1, retain=False)
+
+    def overloaded(*_: object, **__: object) -> None:
+        raise Overloaded("the disk cannot keep up")
+
+    listening = await heir(house)
+    device = await house.connect(as_device(SENSOR, will=last))
+    with monkeypatch.context() as patched:
+        patched.setattr(house.entries, "append", overloaded)
+        device.reset()
+        await until(lambda: house.refusals.of_device(SENSOR), "the will to be lost")
+    refusal = house.refusals.of_device(SENSOR)
+    assert refusal is not None
+    assert refusal.reason == "a will was lost: the disk cannot keep up"
+    (await house.connect(mortal())).reset()
+    assert (await listening.message()).payload == b"gone"
+
+
+async def test_a_will_whose_session_ran_out_while_the_server_was_down(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house: House = await build()
+    client = await house.connect(mortal(delay_s=50, expiry_s=50))
+    heir_connect = as_lasting(as_account(ADA, "heir"), level=5)
+    listening = await house.connect(heir_connect)
+    await listening.subscribe("will/#", 1)
+    client.reset()
+    await house.only(listening)
+    kept = await house.kept_at_a_crash()
+    at_ns = time.time_ns() + 60 * 1_000_000_000
+    monkeypatch.setattr(time, "time_ns", lambda: at_ns)
+    later: House = await build(kept=kept)
+    assert [entry.session.client_id for entry in later.broker.sessions] == ["heir"]
+    listening = await later.connect(heir_connect)
+    assert (await listening.message(acknowledge=True)).payload == b"gone"
     once: House = await build(kept=await later.kept_at_a_crash())
     listening = await once.connect(heir_connect)
     await listening.ping()

@@ -79,7 +79,7 @@ async def test_h21_everything_retained_again_and_again(build: Build, level: int)
     await publisher.ping()
     greedy = await house.connect(as_level(level, "greedy"), receive_buffer_bytes=4_096)
     greedy.send(*[Subscribe(1 + n, (Subscription(f, 0),)) for n in range(100) for f in ("#", "+/#")])
-    await until(lambda: house.connection("greedy").write_paused_at_s is not None, "the client to be waited for")
+    await until(lambda: house.connection("greedy").protocol.is_congested, "the client to be waited for")
     connection = house.connection("greedy")
     assert connection.protocol.waiting_retained <= 2
     await check_served(house)

@@ -201,6 +201,9 @@ class SteppedTransport:
 
     def set_write_buffer_limits(self, high: int) -> None: ...
 
+    def get_write_buffer_size(self) -> int:
+        return 0
+
     def pause_reading(self) -> None:
         self._is_paused = True
 
@@ -325,12 +328,12 @@ class World:
 
     def stop_reading(self, client: SteppedTransport) -> None:
         """A client does not read what it is sent."""
-        if not client.is_lost and client.connection.write_paused_at_s is None:
+        if not client.is_lost and not client.connection.protocol.is_congested:
             client.connection.pause_writing()
             self._settle()
 
     def read_again(self, client: SteppedTransport) -> None:
-        if not client.is_lost and client.connection.write_paused_at_s is not None:
+        if not client.is_lost and client.connection.protocol.is_congested:
             client.connection.resume_writing()
             self._settle()
 

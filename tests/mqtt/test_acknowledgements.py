@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headwater.errors import StorageError
-from headwater.mqtt.acknowledgements import AcknowledgementQueue, Both, WaitingAcknowledgements
+from headwater.mqtt.acknowledgements import AcknowledgementQueue, WaitingAcknowledgements
 from headwater.services.promise import Promise
 
 
@@ -93,24 +93,3 @@ def test_4_6_0_2_any_order_of_promises(plan: list[int | None], order: list[int])
         assert desk.queue.messages <= len(plan) - run_length
     assert desk.queue.is_empty
     assert desk.queue.messages == 0
-
-
-@given(st.permutations(range(2)), st.tuples(st.booleans(), st.booleans()), st.tuples(st.booleans(), st.booleans()))
-def test_two_promises_as_one(order: list[int], are_broken: tuple[bool, bool], are_early: tuple[bool, bool]) -> None:
-    """Kept when both are; broken when one is; told once, when both are known. Some may be known before."""
-    promises = [Promise(), Promise()]
-    told: list[Exception | None] = []
-
-    def resolve(index: int) -> None:
-        promises[index].resolve(StorageError(str(index)) if are_broken[index] else None)
-
-    for index in order:
-        if are_early[index]:
-            resolve(index)
-    Both(*promises).add_callback(told.append)
-    for index in order:
-        if not are_early[index]:
-            assert told == []
-            resolve(index)
-    assert len(told) == 1
-    assert (told[0] is not None) == any(are_broken)

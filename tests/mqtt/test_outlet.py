@@ -56,9 +56,6 @@ class Desk:
     def unsubscribe(self, topic_filter: str) -> int:
         raise AssertionError("nothing is subscribed here")
 
-    def expiry_changed(self) -> None:
-        raise AssertionError("nobody says goodbye here")
-
     def storing_failed(self, error: Exception) -> None:
         raise AssertionError("nothing is stored here")
 
@@ -162,6 +159,16 @@ def test_aliases_are_given_to_the_first_topics_and_used_from_then_on() -> None:
     desk.session.send(message(topic="a"), 1, False, ())
     seen = [(p.topic, p.properties.get(PropertyId.TOPIC_ALIAS)) for p in desk.packets() if isinstance(p, Publish)]
     assert seen == [("a", 1), ("b", 2), ("c", None), ("", 1), ("", 2), ("c", None), ("", 1)]
+
+
+def test_aliases_are_not_as_many_as_the_client_likes() -> None:
+    """Each is kept for as long as the connection."""
+    desk = Desk(properties={PropertyId.TOPIC_ALIAS_MAXIMUM: 65_535})
+    for number in range(30):
+        desk.session.send(message(topic=str(number)), 0, False, ())
+    aliases = [p.properties.get(PropertyId.TOPIC_ALIAS) for p in desk.packets() if isinstance(p, Publish)]
+    most = ProtocolLimits().topic_alias_maximum
+    assert aliases == [*range(1, most + 1), *[None] * (30 - most)]
 
 
 def test_a_congested_or_finished_client_is_sent_nothing_of_qos_0() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from headwater.mqtt.message import Message
-from headwater.mqtt.retained_tree import NODE_BYTES, RetainedTree
+from headwater.mqtt.retained_tree import NODE_BYTES, NODES_PER_REST, RetainedTree
 
 from .strategies import topic_filters, topic_names
 from .test_topic_tree import matches
@@ -111,3 +111,11 @@ def test_a_search_finds_its_first_message_without_looking_at_all() -> None:
     for number in range(10_000):
         tree.put(retained(f"a/{number}"))
     assert next(tree.match("#")).topic == "a/0"
+
+
+def test_a_search_rests_although_it_finds_nothing() -> None:
+    tree = RetainedTree()
+    for number in range(3 * NODES_PER_REST):
+        tree.put(retained(f"a/{number}/x"))
+    assert list(tree.search("a/+/y")).count(None) >= 3
+    assert list(tree.match("a/+/y")) == []

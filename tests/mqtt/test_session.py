@@ -469,12 +469,14 @@ def test_what_was_on_disk_is_owed_as_before() -> None:
     states = [OutgoingState.RELEASED, OutgoingState.SENT, OutgoingState.QUEUED]
     for packet_id, state in enumerate(states, 8):
         to.restore(Outgoing(message(b"%d" % packet_id, 2), packet_id, 2, False, (), None, state))
-    assert (budget.messages, to.queued, to.in_flight) == (1, 1, 2)
+    assert (budget.messages, to.queued, to.in_flight) == (3, 1, 2)
     wire = Wire()
     to.attach(wire)
     owe(to, b"new")
     assert wire.take() == [Released(8), Sent(9, b"9", 2, True), Sent(10, b"10", 2), Sent(11, b"new")]
-    assert budget.messages == 0
+    assert budget.messages == 4, "what was sent and not acknowledged still takes its room"
+    to.clear()
+    assert (budget.messages, budget.bytes) == (0, 0)
 
 
 # -- anything, in any order -----------------------------------------------------------------------------------------

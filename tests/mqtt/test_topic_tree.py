@@ -259,3 +259,17 @@ def test_every_mix_of_wildcards_is_searched_once() -> None:
     found = tree.match(topic)
     assert found.fan_out == 1_024
     assert tree.match(topic) is found
+
+
+def test_groups_and_long_names_take_places() -> None:
+    """Whoever makes up names pays for them with the places that an account may have."""
+    tree: TopicTree[str] = TopicTree()
+    tree.subscribe("t", "a", Grant(0), "g" * 600)
+    tree.subscribe("t", "b", Grant(0), "g" * 600)
+    tree.subscribe("x" * 300, "a", Grant(0))
+    assert (tree.nodes, tree.groups("t"), tree.groups("x")) == (1 + 3 + 2, 1, 0)
+    tree.unsubscribe("t", "a", "g" * 600)
+    assert tree.nodes == 6
+    tree.unsubscribe("t", "b", "g" * 600)
+    tree.unsubscribe("x" * 300, "a")
+    assert tree.nodes == 0

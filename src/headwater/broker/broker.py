@@ -19,6 +19,7 @@ from headwater.broker.sign_in import SignIn
 from headwater.broker.sys_space import SysSpace
 from headwater.broker.sys_topics import render_sys_topics
 from headwater.broker.wills import Wills
+from headwater.errors import StorageError
 from headwater.logs import Log
 from headwater.model.principal import Principal
 from headwater.mqtt.packets import PropertyId, Will
@@ -32,6 +33,7 @@ from headwater.persistence import LoadedState
 from headwater.services import Services
 from headwater.services.access import AccessChange
 from headwater.services.dialect import TopicSpace
+from headwater.services.networks import network_of
 from headwater.settings import MqttSettings
 
 SWEEP_INTERVAL_S = 0.5
@@ -87,11 +89,15 @@ class Broker:
         self.sign_in = SignIn(services, settings, self.sessions, self.wills, self.loop.time)
         self._connections: dict[int, Connection] = {}
         """By number, and so in the order of connecting."""
+        self._last_number = 0
         self._by_address: Counter[str] = Counter()
+        """Addresses as `network_of` sees them."""
         self._to_flush: list[Connection] = []
         self._all_gone = asyncio.Event()
         if state is not None:
             self._restore(state)
+        self._next_sys_s = 0.0
+        self._next_tidy_s = self.loop.time() + TIDY_INTERVAL_S
         self._sweeper = self.loop.create_task(self._sweep())
         self._access.on_change(self._access_changed)
         services.presence.attach(self.figures)
@@ -99,9 +105,9 @@ class Broker:
     def _restore(self, state: LoadedState) -> None:
         for retained in state.retained:
             self.retained.restore(retained)
-        for entry in self.sessions.restore(state, self._access.principal_of):
-            if entry.session.will is not None:  # the server was gone before its client was
-                self._owe_will(entry.principal, entry.session, entry.session.will, entry)
+        self.retained.forget_accounts_but({account.id for account in self._access.accounts()})
+        for owed in self.sessions.restore(state, self._access.principal_of):
+            self._owe_will(*owed)
 
     # -- connections come and go --------------------------------------------------------------------------
 
@@ -118,12 +124,12 @@ class Broker:
         if self._connections:
             self._all_gone.clear()
             for connection in self.each_connection():
-                connection.close("the server shuts down", ReasonCode.SERVER_SHUTTING_DOWN)
+                connection.close("the server shuts down", ReasonCode.SERVER_SHUTTING_DOWN, is_fault=False)
             try:
                 await asyncio.wait_for(self._all_gone.wait(), CLOSE_TIMEOUT_S)
             except TimeoutError:
                 for connection in self.each_connection():
-                    connection.abort("the server shuts down")
+                    connection.abort("the server shuts down", is_fault=False)
         self.wills.publish_all()
         await self.ingest.drain()
 
@@ -142,14 +148,15 @@ class Broker:
 
     def add(self, connection: Connection) -> str | None:
         """A connection was made. Answers why it cannot stay, or None."""
-        self.figures.count_connection(len(self._connections) + 1)
-        connection.number = self.figures.connections_total
+        self._last_number += 1
+        connection.number = self._last_number
         self._connections[connection.number] = connection
-        self._by_address[connection.address] += 1
+        network = network_of(connection.address)
+        self._by_address[network] += 1
         if len(self._connections) > self.settings.max_connections:
             return "limit max_connections"
         most = self.settings.max_connections_per_address
-        if most and self._by_address[connection.address] > most:
+        if most and self._by_address[network] > most:
             return "limit max_connections_per_address"
         limit = self.sign_in.limits.admit(connection.address)
         return None if limit is None else f"limit {limit}"
@@ -157,9 +164,10 @@ class Broker:
     def remove(self, connection: Connection) -> None:
         """A connection is gone."""
         del self._connections[connection.number]
-        self._by_address[connection.address] -= 1
-        if not self._by_address[connection.address]:
-            del self._by_address[connection.address]
+        network = network_of(connection.address)
+        self._by_address[network] -= 1
+        if not self._by_address[network]:
+            del self._by_address[network]
         self.figures.count_gone(connection)
         if not self._connections:
             self._all_gone.set()
@@ -195,7 +203,13 @@ class Broker:
             return
         target = self.router.resolve_publish(renewed, will.topic, session)
         properties = will_message_properties(will) if will.properties else None
-        taken = target(will.payload, will.qos << 1 | will.retain, time.time_ns(), properties)
+        try:
+            taken = target(will.payload, will.qos << 1 | will.retain, time.time_ns(), properties)
+        except StorageError as error:  # nobody is left to send it again
+            reason = f"a will was lost: {error}"
+            self._refusals.note(reason, device_id=renewed.device_id, account_device_id=renewed.account_device_id)
+            log.warning("a will was lost", client_id=session.client_id, reason=str(error))
+            return
         if isinstance(taken, Refused):
             log.info("a will was refused", client_id=session.client_id, reason=taken.reason)
 
@@ -226,40 +240,46 @@ class Broker:
     # -- deadlines ------------------------------------------------------------------------------------------
 
     async def _sweep(self) -> None:
-        next_sys_s = 0.0
-        next_tidy_s = self.loop.time() + TIDY_INTERVAL_S
         while True:
             await asyncio.sleep(SWEEP_INTERVAL_S)
-            now_s = self.loop.time()
-            for connection in self.each_connection():
+            try:
+                self._sweep_once(self.loop.time())
+            except Exception:  # a fault in one round must not be the end of all deadlines
+                log.exception("deadlines could not be looked at")
+
+    def _sweep_once(self, now_s: float) -> None:
+        for connection in self.each_connection():
+            try:
                 self._check_deadlines(connection, now_s)
-            self.wills.sweep(now_s)
-            for entry in self.sessions.expired():
-                self.wills.hasten(entry.session)
-                self.sessions.end(entry)
-            if self.settings.sys_interval_s and now_s >= next_sys_s:
-                next_sys_s = now_s + self.settings.sys_interval_s
-                self._sys.publish(render_sys_topics(self.figures.totals(), __version__, time.time_ns()))
-            if now_s >= next_tidy_s:
-                next_tidy_s = now_s + TIDY_INTERVAL_S
-                self.retained.forget_expired()
-                self.sign_in.forget_old()
-                self.figures.forget_old({account.id for account in self._access.accounts()})
+            except Exception:  # nor must a fault with one client be the end of the others' deadlines
+                log.exception("deadlines could not be looked at", client_id=connection.protocol.client_id)
+                connection.abort("an internal fault")
+        self.wills.sweep(now_s)
+        for entry in self.sessions.expired():
+            self.wills.hasten(entry.session)
+            self.sessions.end(entry)
+        if self.settings.sys_interval_s and now_s >= self._next_sys_s:
+            self._next_sys_s = now_s + self.settings.sys_interval_s
+            self._sys.publish(render_sys_topics(self.figures.totals(), __version__, time.time_ns()))
+        if now_s >= self._next_tidy_s:
+            self._next_tidy_s = now_s + TIDY_INTERVAL_S
+            self.retained.forget_expired()
+            self.sign_in.forget_old()
+            self.figures.forget_old({account.id for account in self._access.accounts()})
 
     def _check_deadlines(self, connection: Connection, now_s: float) -> None:
         settings, protocol = self.settings, connection.protocol
-        if connection.closed_at_s is not None:
-            if now_s - connection.closed_at_s > settings.write_timeout_s:
+        if not connection.is_here:  # what it had not read by then is still being sent
+            if connection.unread_s(now_s) > settings.write_timeout_s:
                 connection.abort("does not read its last bytes")
-        elif connection.waits_for_room:  # we are not listening, so its silence means nothing
-            return
         elif not protocol.is_connected:
+            # Also while there is no room: a socket that is not read does not show that its client has gone.
             if now_s - connection.active_at_s > settings.connect_timeout_s:
                 connection.abort("no CONNECT in time")
-        elif connection.write_paused_at_s is not None:
-            if now_s - connection.write_paused_at_s > settings.write_timeout_s:
+        elif protocol.is_congested:
+            if connection.unread_s(now_s) > settings.write_timeout_s:
                 connection.abort("does not read what it is sent")
-        else:
+        elif not connection.waits_for_room:  # we are not listening then, so its silence means nothing
             longest_s = settings.max_keep_alive_s
             keep_alive_s = min(protocol.keep_alive_s or longest_s, longest_s)
             if now_s - connection.active_at_s > keep_alive_s * KEEP_ALIVE_GRACE:
@@ -269,10 +289,13 @@ class Broker:
 
     def note_refused_subscription(self, connection: Connection, topic_filter: str, code: int) -> None:
         """MQTT 3.1.1 does not say why a subscription was refused, so its owner may read it."""
+        session = connection.protocol.session
         if code == ReasonCode.NOT_AUTHORIZED:
             reason = f"no right to subscribe to {topic_filter}"
-        else:
+        elif session is not None and len(session.subscriptions or ()) >= self.settings.max_subscriptions:
             reason = f"limit max_subscriptions: no subscription to {topic_filter}"
+        else:
+            reason = f"limit max_subscription_levels_per_account: no subscription to {topic_filter}"
         principal = connection.principal
         self._refusals.note(reason, device_id=principal.device_id, account_device_id=principal.account_device_id)
 
@@ -286,7 +309,7 @@ class Broker:
             is_named = change.names(principal)
             renewed = self._access.renewed(principal) if is_named else principal
             if renewed is None or (is_named and change.ends_sessions):
-                connection.close("its credentials were withdrawn", ReasonCode.NOT_AUTHORIZED)
+                connection.close("its credentials were withdrawn", ReasonCode.NOT_AUTHORIZED, is_fault=False)
             elif is_named or change.bucket_ids:
                 connection.apply_rights(renewed)
                 self.sessions.apply_rights(session, renewed)

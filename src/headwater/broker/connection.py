@@ -30,6 +30,8 @@ LINGER_S = 1.0
 """How long a client that was told why its connection ends may take to close it. A socket that is closed at once answers
 whatever the client still sends with a reset, and a client that is busy sending fails before it has read the reason."""
 
+NOT_STORED = "a message could not be stored"
+
 log = Log(__name__)
 
 
@@ -44,10 +46,11 @@ class Connection(asyncio.Protocol):
         "_is_others_turn",
         "_pace",
         "_signing_in",
+        "_taken_at_s",
+        "_taken_bytes",
         "_transport",
         "active_at_s",
         "address",
-        "closed_at_s",
         "connected_at_ns",
         "number",
         "principal",
@@ -56,7 +59,6 @@ class Connection(asyncio.Protocol):
         "sent_bytes",
         "transport_name",
         "waits_for_room",
-        "write_paused_at_s",
     )
 
     def __init__(self, broker: Broker, transport_name: str = "tcp") -> None:
@@ -69,16 +71,18 @@ class Connection(asyncio.Protocol):
         self.address = ""
         self.connected_at_ns = 0
         self.active_at_s = 0.0
-        """When the last whole packet arrived (loop time); before CONNECT, when the connection was made."""
+        """When the last whole packet arrived (loop time), or when we listened again; before CONNECT, when the
+        connection was made."""
         self.received_bytes = 0
         self.sent_bytes = 0
-        self.write_paused_at_s: float | None = None
-        self.closed_at_s: float | None = None
-        """When we closed it (loop time); what the client has not read by then is still being sent."""
+        self._taken_bytes = 0
+        self._taken_at_s = 0.0
+        """See `unread_s`."""
         self.waits_for_room = False
         """Not read from, because too much waits for the disk."""
         self._held = b""
-        """Read, but not taken in yet, for the same reason."""
+        """Read, but not taken in yet. Invariant: while there is some, `_must_wait` is true and the socket is not read;
+        whatever makes `_must_wait` false calls `_go_on`, which takes this in before it reads on."""
         self._is_others_turn = False
         self._has_left = False
         self._signing_in: asyncio.Task[None] | None = None
@@ -88,6 +92,13 @@ class Connection(asyncio.Protocol):
     def is_here(self) -> bool:
         """Whether it has not been closed, by whomever."""
         return not self._has_left
+
+    @property
+    def _must_wait(self) -> bool:
+        """Why the socket is not read: there is no room on the disk, others have their turn (or the client was faster
+        than it may), it is being found out who the client is, or the client does not read what it is sent."""
+        is_ours = self.waits_for_room or self._is_others_turn or self._signing_in is not None
+        return is_ours or self.protocol.is_congested
 
     @property
     def certificate_name(self) -> str | None:
@@ -118,13 +129,13 @@ class Connection(asyncio.Protocol):
         broker = self._broker
         self.received_bytes += len(data)
         is_full = broker.ingest.is_full or broker.journal.is_full
-        if is_full or self.waits_for_room or self._is_others_turn or self._signing_in is not None:
+        if is_full or self._must_wait:
             # Others read in the same turn of the loop have filled it, or there is something left to do first: keep
             # what is here already.
             self._held += data
             if is_full:
                 self._wait_for_room()
-        elif len(data) > broker.bytes_per_turn:
+        elif len(data) > broker.bytes_per_turn or self._pace is not None:
             self._held = data
             self._receive_held()
         else:
@@ -133,6 +144,8 @@ class Connection(asyncio.Protocol):
     def _receive_held(self) -> None:
         """Take in as much as one client may in its turn."""
         held, most = self._held, self._broker.bytes_per_turn
+        if self._pace is not None:
+            most = min(most, self._pace.portion_bytes(self._broker.loop.time()))
         self._held = held[most:]
         self._receive(held[:most])
         self._let_others_read()
@@ -145,7 +158,7 @@ class Connection(asyncio.Protocol):
             if protocol.receive(data, time.time_ns()):
                 self.active_at_s = broker.loop.time()
         except (MqttProtocolError, StorageError) as error:
-            self.close(str(error))
+            self._close_for(error)
             return
         output = protocol.take_output()
         if output:
@@ -155,12 +168,11 @@ class Connection(asyncio.Protocol):
             self._shut(transport)
         elif broker.ingest.is_full or broker.journal.is_full:
             self._wait_for_room()
+        elif self._pace is not None:
+            taken_bytes = self.received_bytes - len(self._held)
+            self._let_others_read(self._pace.pause_s(broker.loop.time(), protocol.received_messages, taken_bytes))
         elif protocol.is_stalled:
             self._let_others_read()
-        elif self._pace is not None:
-            pause_s = self._pace.pause_s(broker.loop.time(), protocol.received_messages, self.received_bytes)
-            if pause_s > 0:
-                self._let_others_read(pause_s)
 
     def eof_received(self) -> bool:
         return False
@@ -173,16 +185,28 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The client does not read what it is sent: take nothing more from it either."""
-        self.write_paused_at_s = self._broker.loop.time()
+        self._await_progress()
         self.protocol.is_congested = True
         if self._transport is not None:
             self._transport.pause_reading()
 
     def resume_writing(self) -> None:
-        self.write_paused_at_s = None
         self.protocol.is_congested = False
         self.protocol.go_on()
         self._listen_again()
+
+    def _await_progress(self) -> None:
+        """From now on, the client is expected to read."""
+        self._taken_at_s = self._broker.loop.time()
+
+    def unread_s(self, now_s: float) -> float:
+        """For how long the client has taken nothing of what waits for it, as far as the last looks could tell."""
+        waiting_bytes = 0 if self._transport is None else self._transport.get_write_buffer_size()
+        taken_bytes = self.sent_bytes - waiting_bytes
+        if taken_bytes > self._taken_bytes:
+            self._taken_at_s = now_s
+        self._taken_bytes = taken_bytes
+        return now_s - self._taken_at_s
 
     def _let_others_read(self, pause_s: float = 0.0) -> None:
         """There is more to do: in the next turn of the loop. uvloop would read up to 32 buffers in this one while every
@@ -191,6 +215,8 @@ class Connection(asyncio.Protocol):
             self._is_others_turn = True
             self._transport.pause_reading()
             if pause_s:
+                if self.protocol.is_connected:  # until then nobody listens: the silence is not the client's
+                    self.active_at_s = self._broker.loop.time() + pause_s
                 self._broker.loop.call_later(pause_s, self._others_had_their_turn)
             else:
                 self._broker.loop.call_soon(self._others_had_their_turn)
@@ -207,33 +233,21 @@ class Connection(asyncio.Protocol):
 
     def _room_made(self) -> None:
         self.waits_for_room = False
-        if self._transport is not None and not self.protocol.is_finished:
+        self._listen_again()
+
+    def _listen_again(self) -> None:
+        if self.protocol.is_connected:  # nobody was listening: the silence was not the client's
             self.active_at_s = self._broker.loop.time()
-            self._go_on()
+        self._go_on()
 
     def _go_on(self) -> None:
         """Take in what is here already, then read on."""
-        if self._transport is None or self.protocol.is_finished:
-            return
-        is_waiting = self.waits_for_room or self._is_others_turn or self._signing_in is not None
-        if is_waiting or self.protocol.is_congested:
-            return
-        if self._held or (self.protocol.is_stalled and not self.protocol.waiting_retained):
-            self._receive_held()
-        self._resume_reading()
-
-    def _listen_again(self) -> None:
-        self.active_at_s = self._broker.loop.time()  # nobody was listening: the silence was not the client's
-        self._go_on()
-
-    def _resume_reading(self) -> None:
         transport = self._transport
-        if transport is None or transport.is_closing():
+        if transport is None or self.protocol.is_finished or self._must_wait:
             return
-        is_waiting = self.waits_for_room or self._is_others_turn or self._signing_in is not None
-        if is_waiting or self._held or self.protocol.is_stalled:
-            return
-        if self.write_paused_at_s is None:
+        if self._held or self.protocol.is_stalled:
+            self._receive_held()  # which comes back here after the others' turn
+        elif not transport.is_closing():
             transport.resume_reading()
 
     # -- what the protocol asks (mqtt.protocol.ProtocolHandler) --------------------------------------------
@@ -249,7 +263,7 @@ class Connection(asyncio.Protocol):
             await self._broker.sign_in.finish(self, connect, checking)
         except HeadwaterError as error:
             self._signing_in = None
-            self.close(str(error))
+            self._close_for(error)
             return
         self._signing_in = None
         self.flush()
@@ -291,9 +305,6 @@ class Connection(asyncio.Protocol):
             return ReasonCode.SUCCESS
         return ReasonCode.NO_SUBSCRIPTION_EXISTED
 
-    def expiry_changed(self) -> None:
-        """Nothing to do now: it is written down when the client leaves, which is next."""
-
     def output_ready(self) -> None:
         self._broker.flush_soon(self)
 
@@ -301,7 +312,8 @@ class Connection(asyncio.Protocol):
         return self._broker.loop.time()
 
     def storing_failed(self, error: Exception) -> None:
-        self.close(f"a message could not be stored: {error}", ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR)
+        detail = f"{NOT_STORED}: {error}"
+        self.close(NOT_STORED, ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR, detail=detail)
 
     # -- what the broker asks ----------------------------------------------------------------------------
 
@@ -310,55 +322,62 @@ class Connection(asyncio.Protocol):
         self.protocol.has_output_due = False
         if self.protocol.waiting_retained:
             self.protocol.pump_retained()
-            if self.protocol.is_stalled and not self.protocol.waiting_retained:
-                self._let_others_read()
         self.flush()
 
     def flush(self) -> None:
         """Write what the protocol has to say."""
-        self._write_output()
-
-    def _write_output(self) -> bool:
-        """The same; whether there was anything."""
         transport = self._transport
         if transport is None or transport.is_closing():
-            return False
+            return
         output = self.protocol.take_output()
         if output:
             self.sent_bytes += len(output)
             transport.write(output)
-        return bool(output)
 
     def apply_rights(self, principal: Principal) -> None:
         """Rights have changed: forget what was resolved with the old ones. Subscriptions are the session's."""
         self.principal = principal
         self.protocol.forget_targets()
 
-    def abort(self, reason: str) -> None:
-        """Close at once; what the client has not read is lost."""
+    def abort(self, reason: str, *, is_fault: bool = True) -> None:
+        """Close at once; what the client has not read is lost. See `close`."""
         if self._transport is not None:
             log.info("client dropped", reason=reason, address=self.address, client_id=self.protocol.client_id)
-            self._broker.figures.count_end(reason)
+            if is_fault and not self._has_left:
+                self._broker.figures.count_end(reason)
             self._leave()
             self._transport.abort()
 
-    def close(self, reason: str, reason_code: ReasonCode | None = None) -> None:
-        """Write what is left (with a DISCONNECT that says why, where the client's MQTT has it), then close."""
+    def close(
+        self, reason: str, reason_code: ReasonCode | None = None, *, detail: str = "", is_fault: bool = True
+    ) -> None:
+        """Write what is left (with a DISCONNECT that says why, where the client's MQTT has it), then close.
+
+        Args: `reason` is one of a few fixed texts, by which faults are counted; `detail` is said instead of it.
+        """
         transport = self._transport
         if transport is None:
             return
-        if transport.is_closing() or self.closed_at_s is not None:
+        if transport.is_closing() or self._has_left:
             self._leave()  # reset by the client, which the transport tells later: whoever takes its place needs it gone
             return
-        log.info("client closed", reason=reason, address=self.address, client_id=self.protocol.client_id)
-        self._broker.figures.count_end(reason)
+        told = detail or reason
+        log.info("client closed", reason=told, address=self.address, client_id=self.protocol.client_id)
+        if is_fault:
+            self._broker.figures.count_end(reason)
         if reason_code is not None:
-            self.protocol.disconnect(reason_code, reason)
-        self._shut(transport, lingers=self._write_output())
+            self.protocol.disconnect(reason_code, told)
+        written_bytes = self.sent_bytes
+        self.flush()
+        self._shut(transport, lingers=self.sent_bytes > written_bytes)
+
+    def _close_for(self, error: HeadwaterError) -> None:
+        """The protocol has said to the client what there is to say."""
+        self.close(_reason_of(error), detail=str(error))
 
     def _shut(self, transport: asyncio.Transport, *, lingers: bool = False) -> None:
         self._leave()
-        self.closed_at_s = self._broker.loop.time()
+        self._await_progress()
         if not lingers or not transport.can_write_eof():
             transport.close()
             return
@@ -378,3 +397,10 @@ class Connection(asyncio.Protocol):
                 self._signing_in.cancel()
             self._broker.left(self)
             self.protocol.finish()
+
+
+def _reason_of(error: HeadwaterError) -> str:
+    """What an end is counted as: never by texts, which hold what a stranger has sent."""
+    if isinstance(error, MqttProtocolError):
+        return ReasonCode(error.reason_code).name.lower().replace("_", " ")
+    return NOT_STORED if isinstance(error, StorageError) else "an internal fault"

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from headwater.broker.broker import Broker
     from headwater.broker.connection import Connection
 
-MAX_REASONS = 100
-"""Reasons that are counted apart; the texts are ours, but some name a number or a limit."""
 DROPPING_ENDS_S = 60.0
 """Messages for a client that are dropped again after so long are logged again."""
 _PROTOCOLS = {ProtocolLevel.V31: "3.1", ProtocolLevel.V311: "3.1.1", ProtocolLevel.V5: "5.0"}
@@ -42,19 +40,12 @@ class Figures:
         self._dropped: Counter[str] = Counter()
         self._dropped_by_account: Counter[int | None] = Counter()
         self._dropping: dict[int, float] = {}
-        self._most_connections = 0
-        self.connections_total = 0
 
     # -- counting ----------------------------------------------------------------------------------------------
 
-    def count_connection(self, now: int) -> None:
-        """A connection was made, and there are `now` of them."""
-        self.connections_total += 1
-        self._most_connections = max(self._most_connections, now)
-
     def count_end(self, reason: str) -> None:
-        """A connection was ended from this side."""
-        self._refused[reason if reason in self._refused or len(self._refused) < MAX_REASONS else "other"] += 1
+        """A connection was refused, or ended for a fault, from this side. `reason` is one of a few fixed texts."""
+        self._refused[reason] += 1
 
     def count_gone(self, connection: Connection) -> None:
         """A connection is gone, its counts remain."""
@@ -99,9 +90,9 @@ class Figures:
         sessions, budget, retained = broker.sessions, broker.sessions.budget, broker.retained
         return Totals(
             started_at_ns=self._started_at_ns,
-            connections=broker.connections,
-            max_connections=self._most_connections,
-            connections_total=self.connections_total,
+            connections=broker.sign_in.clients,
+            max_connections=broker.sign_in.most_clients,
+            connections_total=broker.sign_in.clients_total,
             refused=dict(self._refused),
             messages_in=counts["messages_in"],
             messages_out=counts["messages_out"],
@@ -141,7 +132,7 @@ class Figures:
         connection = self._broker.connection_numbered(number)
         if connection is None or not _is_signed_in(connection):
             return False
-        connection.close("disconnected by a person", ReasonCode.ADMINISTRATIVE_ACTION)
+        connection.close("disconnected by a person", ReasonCode.ADMINISTRATIVE_ACTION, is_fault=False)
         return True
 
     def _signed_in(self) -> Iterable[Connection]:
@@ -150,7 +141,7 @@ class Figures:
     def _client(self, connection: Connection) -> ClientInfo:
         protocol, principal, session = connection.protocol, connection.principal, connection.protocol.session
         assert session is not None
-        idle_s = self._broker.loop.time() - connection.active_at_s
+        idle_s = max(0.0, self._broker.loop.time() - connection.active_at_s)
         return ClientInfo(
             number=connection.number,
             account_id=principal.account_id,

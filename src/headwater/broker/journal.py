@@ -55,7 +55,8 @@ class _Sealed:
 
     changes: list[Change]
     size_bytes: int
-    promise: Promise
+    promises: list[Promise]
+    """Of this batch, behind those of earlier ones that the disk has refused."""
 
 
 class Journal:
@@ -75,6 +76,10 @@ class Journal:
         self._kept: list[Change] = []
         """What the disk has refused. It goes before the open batch."""
         self._kept_bytes = 0
+        self._owed: list[Promise] = []
+        """What was promised of that."""
+        self._attempts: list[Callable[[], None]] = []
+        """Who wants to know when the disk was asked the next time."""
         self._committing: _Sealed | None = None
         self._promise: Promise | None = None
         """Of the open batch, once somebody has asked for it."""
@@ -117,12 +122,13 @@ class Journal:
 
     def written(self) -> Promise | None:
         """The promise that everything recorded so far is on disk, or None when it is. All who ask for one batch
-        share one promise. It breaks with StorageError when the disk refuses; the changes are kept nevertheless."""
+        share one promise. While the disk refuses, it stays open; it breaks only when the server ends before the disk
+        has taken the changes: nobody is told of a failure that is about to be made good."""
         if self._open or self._kept:
             if self._promise is None:
                 self._promise = Promise()
             return self._promise
-        return self._committing.promise if self._committing is not None else None
+        return self._committing.promises[-1] if self._committing is not None else None
 
     # -- changes ----------------------------------------------------------------------------------------------
 
@@ -230,8 +236,8 @@ class Journal:
             promise.resolve(None)
             self._make_room()
             return
-        sealed = self._committing = _Sealed(changes, self._kept_bytes + self._open_bytes, promise)
-        self._kept, self._kept_bytes = [], 0
+        sealed = self._committing = _Sealed(changes, self._kept_bytes + self._open_bytes, [*self._owed, promise])
+        self._kept, self._kept_bytes, self._owed = [], 0, []
         self._open, self._open_bytes, self._open_messages = {}, 0, {}
         self._recount()
         loop = asyncio.get_running_loop()
@@ -248,12 +254,17 @@ class Journal:
                 log.info("storing the broker's state works again", changes=len(sealed.changes))
             self.is_failing = False
         else:
-            self._kept, self._kept_bytes = sealed.changes, sealed.size_bytes
+            self._kept, self._kept_bytes, self._owed = sealed.changes, sealed.size_bytes, sealed.promises
             if not self.is_failing:
                 log.error("storing the broker's state failed and is tried again", reason=str(failure))
             self.is_failing = True
         self._schedule_next()
-        sealed.promise.resolve(_told(failure))
+        if failure is None:
+            for promise in sealed.promises:
+                promise.resolve(None)
+        attempts, self._attempts = self._attempts, []
+        for tell in attempts:
+            tell()
         self._make_room()
 
     def _schedule_next(self) -> None:
@@ -270,14 +281,15 @@ class Journal:
 
     async def drain(self) -> None:
         """Return when everything recorded so far is on disk, or the disk has refused it once more."""
-        promise = self.written()
-        if promise is None:
-            return
-        self._is_urgent = True
-        self._flush()
-        settled = asyncio.Event()
-        promise.add_callback(lambda _: settled.set())
-        await settled.wait()
+        for _ in range(2):  # what is being written now, and what has come since
+            if not (self._open or self._kept or self._committing):
+                return
+            self._is_urgent = True
+            self._flush()
+            if self._committing is not None:
+                asked = asyncio.Event()
+                self._attempts.append(asked.set)
+                await asked.wait()
 
     async def close(self) -> None:
         """Take no more changes, and store what was taken in. Leaves the store open."""
@@ -286,9 +298,12 @@ class Journal:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        owed, self._owed = self._owed, []
         if self._promise is not None:
-            self._promise.resolve(StorageError("The broker's state could not be stored before the server ended."))
+            owed.append(self._promise)
             self._promise = None
+        for promise in owed:
+            promise.resolve(StorageError("The broker's state could not be stored before the server ended."))
         if self._kept:
             log.error("changes of the broker's state are lost, the disk refused them", changes=len(self._kept))
             self._kept, self._kept_bytes = [], 0
@@ -317,9 +332,3 @@ def _store(store: SessionStore, changes: Sequence[Change]) -> None:
 
 def _size_of(message: StoredOutgoing | StoredRetained | StoredWill) -> int:
     return CHANGE_BYTES + len(message.topic) + len(message.payload) + len(message.properties)
-
-
-def _told(failure: BaseException | None) -> Exception | None:
-    if failure is None or isinstance(failure, StorageError):
-        return failure
-    return StorageError("The broker's state could not be stored; the log says more.")

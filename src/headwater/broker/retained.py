@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -90,10 +90,10 @@ class Retained:
         """Keep a message that the broker makes itself; it counts against no limit."""
         self._trees.setdefault(name, RetainedTree()).put(message)
 
-    def matching(self, name: str, topic_filter: str) -> Callable[[], Iterator[Message]] | None:
+    def matching(self, name: str, topic_filter: str) -> Callable[[], Iterator[Message | None]] | None:
         """What a subscription gets, to be looked up when it can be sent; None when there is nothing in that tree."""
         tree = self._trees.get(name)
-        return None if tree is None else partial(tree.match, topic_filter)
+        return None if tree is None else partial(tree.search, topic_filter)
 
     def restore(self, stored: StoredRetained) -> None:
         """Keep what was read from disk."""
@@ -106,6 +106,13 @@ class Retained:
         if tree is not None:
             for message in list(tree.match("#")):
                 self._remove(name, tree, message.topic)
+
+    def forget_accounts_but(self, account_ids: Collection[int]) -> None:
+        """Let go of what accounts have left that were removed while the server was down. The tree of anonymous
+        clients stays: they may be let in again."""
+        known = {f"account:{account_id}" for account_id in account_ids}
+        for name in [name for name in self._trees if name.startswith("account:") and name not in known]:
+            self.forget_tree(name)
 
     def forget_expired(self) -> None:
         """Let go of messages whose time is over."""

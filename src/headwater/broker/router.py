@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import islice
 
-from headwater.broker.retained import Retained
+from headwater.broker.retained import SYS_TREE, Retained
+from headwater.logs import Log
 from headwater.model.principal import Principal, PrincipalKind
 from headwater.mqtt.message import Message, message_of
 from headwater.mqtt.packets import Subscription
@@ -25,6 +26,8 @@ from headwater.services.dialect import TopicSpace
 from headwater.services.refusals import Refusals
 
 _WITH_OWN_TREE = (PrincipalKind.ACCOUNT, PrincipalKind.ACCOUNT_DEVICE, PrincipalKind.ANONYMOUS)
+MAX_GROUPS_PER_FILTER = 1_000
+"""Each shared group of a filter gets a copy of every message, and nobody has to be behind a name."""
 MAX_NODES_PER_TREE = 500_000
 """Levels of all filters of one account that differ. Each takes about 360 bytes, and a message whose topic matches all
 of them by wildcards costs most of a second; a hundred thousand devices with a topic of their own make half as many."""
@@ -32,7 +35,11 @@ MAX_ASKED_MEMBERS = 1_000
 """Members of a shared group that are looked at for one that is ready: a millisecond's worth."""
 NODES_PER_COPY = 4
 """Places to look at that cost as much as one copy of a message."""
+REFUSING_ENDS_S = 60.0
+"""Messages of a tree that cannot be retained after so long are logged again."""
 _NO_RIGHT = "no right to publish to this topic: MQTT devices publish below channels/, account tokens anywhere but $"
+
+log = Log(__name__)
 
 
 class Router:
@@ -58,6 +65,8 @@ class Router:
         self._space_trees: dict[str, TopicTree[Session]] = {root: TopicTree() for root in self._spaces}
         self._own_trees: dict[str, TopicTree[Session]] = {}
         """By `tree_of` the principal; those nobody subscribes in are let go when an account goes."""
+        self._not_retained: dict[str, float] = {}
+        """When a message could last not be retained, by tree."""
         self._refusals = refusals
         self._retained = retained
         self._turn = turn
@@ -66,7 +75,8 @@ class Router:
         self._written = written
         self._max_nodes_per_tree = max_nodes_per_tree
         for root, space in self._spaces.items():
-            space.connect(partial(self._deliver_from_space, self._space_trees[root]))
+            qos = 0 if root == SYS_TREE else 1  # what the broker counts is soon out of date and need not wait
+            space.connect(partial(self._deliver_from_space, self._space_trees[root], qos))
 
     @property
     def subscriptions(self) -> int:
@@ -84,7 +94,7 @@ class Router:
         name = tree_of(principal)
         if name is None or topic.startswith("$"):
             return self._refusing(principal)
-        return self._routing(name, topic, publisher)
+        return self._routing(principal, name, topic, publisher)
 
     def _refusing(self, principal: Principal) -> PublishTarget:
         def refuse(_payload: bytes, _flags: int, _now_ns: int, _properties: PublishProperties | None) -> Refused:
@@ -93,8 +103,9 @@ class Router:
 
         return refuse
 
-    def _routing(self, name: str, topic: str, publisher: Session | None) -> PublishTarget:
-        """From client to client. Handed on at once; it waits for the disk only if a stored session is owed it."""
+    def _routing(self, principal: Principal, name: str, topic: str, publisher: Session | None) -> PublishTarget:
+        """From client to client. Handed on at once, even if it cannot be retained; it waits for the disk only if
+        a stored session is owed it."""
         tree = self._own_tree(name)
         known, match, turn, now_s = tree.known, tree.match, self._turn, self._now_s
         raw_topic = topic.encode()
@@ -121,24 +132,35 @@ class Router:
                 return None
             message = message_of(topic, raw_topic, payload, flags, properties, now_s())
             changes = self._count_changes()
-            if flags & 1:
-                refused = self._retained.keep(name, message)
-                if refused is not None:
-                    return refused
+            refused = self._retained.keep(name, message) if flags & 1 else None
             for session, grant in matches.subscribers:
                 if not (grant.no_local and session is publisher):
                     session.deliver(message, grant)
             for group in matches.groups:
                 turn.left -= deliver_to_one(group, message)
-            return self._written() if message.qos and self._count_changes() != changes else None
+            written = self._written() if message.qos and self._count_changes() != changes else None
+            if refused is None:
+                return written
+            self._note_not_retained(principal, name, refused)
+            return refused._replace(pending=written)
 
         return route
 
-    def _deliver_from_space(self, tree: TopicTree[Session], topic: str, payload: bytes) -> None:
+    def _note_not_retained(self, principal: Principal, name: str, refused: Refused) -> None:
+        """An MQTT 3 client and whoever sends with QoS 0 are not told: count it, and say so once an episode."""
+        self._refusals.note(
+            refused.reason, device_id=principal.device_id, account_device_id=principal.account_device_id
+        )
+        now_s, last_s = self._now_s(), self._not_retained.get(name)
+        self._not_retained[name] = now_s
+        if last_s is None or now_s - last_s > REFUSING_ENDS_S:
+            log.warning("messages are not retained", tree=name, reason=refused.reason)
+
+    def _deliver_from_space(self, tree: TopicTree[Session], qos: int, topic: str, payload: bytes) -> None:
         """A message that a dialect makes, for its subscribers."""
         matches = tree.match(topic)
         if matches.fan_out:
-            message = Message(topic, topic.encode(), payload, 1)
+            message = Message(topic, topic.encode(), payload, qos)
             for session, grant in matches.subscribers:
                 session.deliver(message, grant)
             for group in matches.groups:
@@ -156,6 +178,9 @@ class Router:
             return ReasonCode.NOT_AUTHORIZED
         is_new = subscription.topic_filter not in (session.subscriptions or ())
         if is_new and tree.nodes >= self._max_nodes_per_tree:
+            return ReasonCode.QUOTA_EXCEEDED
+        is_new_group = group is not None and tree.group(topic_filter, group) is None
+        if is_new_group and tree.groups(topic_filter) >= MAX_GROUPS_PER_FILTER:
             return ReasonCode.QUOTA_EXCEEDED
         ids = (subscription_id,) if subscription_id else ()
         grant = Grant(subscription.qos, subscription.no_local, subscription.retain_as_published, ids)
@@ -183,7 +208,14 @@ class Router:
         if tree.unsubscribe(topic_filter, session, group) and space is not None:
             space.unsubscribed(topic_filter)
 
-    def retained_for(self, principal: Principal, topic_filter: str) -> Callable[[], Iterator[Message]] | None:
+    def group_of(self, principal: Principal, session: Session, topic_filter: str) -> SharedGroup[Session] | None:
+        """The shared subscription by its whole filter, if the session is a member."""
+        name, topic_filter = split_share(topic_filter)
+        tree = self._tree_for(principal, topic_filter)
+        group = None if tree is None or name is None else tree.group(topic_filter, name)
+        return group if group is not None and session in group else None
+
+    def retained_for(self, principal: Principal, topic_filter: str) -> Callable[[], Iterator[Message | None]] | None:
         """What is retained for a subscription, to be looked up later; None where nothing is ever retained."""
         space = self._space_of(topic_filter)
         name = tree_of(principal) if space is None else space.root
@@ -191,6 +223,7 @@ class Router:
 
     def forget_tree(self, name: str) -> None:
         """An account is gone, and its sessions with it."""
+        self._not_retained.pop(name, None)
         tree = self._own_trees.get(name)
         if tree is not None and tree.is_empty:
             del self._own_trees[name]
@@ -220,11 +253,11 @@ def tree_of(principal: Principal) -> str | None:
     return principal.key if principal.account_id is None else f"account:{principal.account_id}"
 
 
-def deliver_to_one(group: SharedGroup[Session], message: Message) -> int:
+def deliver_to_one(group: SharedGroup[Session], message: Message, max_asked: int = MAX_ASKED_MEMBERS) -> int:
     """Hand a message to the member whose turn it is: one that is connected and keeps up, else one that is, else one
     whose session will be back (5.0 section 4.8.2). Answers what looking for it cost, in copies of messages."""
     waiting: tuple[Session, Grant] | None = None
-    for asked, (session, grant) in enumerate(islice(group.in_turn(), MAX_ASKED_MEMBERS)):
+    for asked, (session, grant) in enumerate(islice(group.in_turn(), max_asked)):
         if session.is_ready:
             session.deliver(message, grant, group)
             return asked // NODES_PER_COPY
@@ -232,4 +265,4 @@ def deliver_to_one(group: SharedGroup[Session], message: Message) -> int:
             waiting = (session, grant)
     if waiting is not None:
         waiting[0].deliver(message, waiting[1], group)
-    return min(len(group), MAX_ASKED_MEMBERS) // NODES_PER_COPY
+    return min(len(group), max_asked) // NODES_PER_COPY

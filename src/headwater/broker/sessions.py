@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from typing import NamedTuple
 
+from headwater.broker.hand_over import hand_over, hand_over_all
 from headwater.broker.journal import Journal
 from headwater.broker.records import (
     Clocks,
@@ -20,12 +21,12 @@ from headwater.broker.records import (
     session_row,
     subscription_row,
 )
-from headwater.broker.router import MAX_ASKED_MEMBERS, Router, deliver_to_one
+from headwater.broker.router import Router
 from headwater.model.principal import KEY_ONLY, Principal
 from headwater.mqtt.message import Message
 from headwater.mqtt.packets import Subscription, Will
 from headwater.mqtt.reason_codes import ReasonCode
-from headwater.mqtt.session import QueueBudget, Session, SessionLimits
+from headwater.mqtt.session import Outgoing, QueueBudget, Session, SessionLimits
 from headwater.mqtt.topic_tree import SharedGroup
 from headwater.mqtt.topics import matches, split_share
 from headwater.persistence import LoadedState, StoredSession
@@ -51,6 +52,15 @@ class SessionsLimits:
     max_queued_bytes_per_account: int = 67_108_864
     max_subscriptions: int = 100
     max_sessions_per_account: int = 10_000
+
+
+class OwedWill(NamedTuple):
+    """A will that was on disk. Without an entry, its session is over."""
+
+    principal: Principal
+    session: Session
+    will: Will
+    entry: Entry | None
 
 
 class TooManySessions(Exception):
@@ -170,23 +180,30 @@ class Sessions:
             )
         )
 
-    def restore(self, state: LoadedState, renew: Callable[[str], Principal | None]) -> list[Entry]:
+    def restore(self, state: LoadedState, renew: Callable[[str], Principal | None]) -> list[OwedWill]:
         """Take over what was on disk when the server started. `renew` gives the principal of an owner, or None when it
-        may not be here any more. Answers the sessions that were connected and have a will to be published."""
+        may not be here any more. Answers the wills to be published: the server was gone before their clients were, or
+        before they were due."""
         now_ns, now_s = self._clocks.now_ns(), self._clocks.now_s()
         by_id: dict[int, Entry] = {}
-        interrupted: list[Entry] = []
+        wills: list[OwedWill] = []
+        over: list[Entry] = []
         for stored in state.sessions:
             self._last_number = max(self._last_number, stored.session_id)
             principal = renew(stored.owner)
             elapsed_s = (now_ns - (stored.disconnected_at_ns or now_ns)) / 1_000_000_000
-            if principal is None or elapsed_s > stored.expiry_s:
+            if principal is None:
                 self._journal.delete_session(stored.session_id)
                 continue
             entry = by_id[stored.session_id] = self._restore(stored, principal)
             entry.ends_at_s = now_s + stored.expiry_s - max(0.0, elapsed_s)
+            is_over = elapsed_s > stored.expiry_s
+            if is_over:
+                over.append(entry)
+            elif stored.disconnected_at_ns is None:  # or it would begin to age anew at every start
+                self._save(entry)
             if entry.session.will is not None:
-                interrupted.append(entry)
+                wills.append(OwedWill(principal, entry.session, entry.session.will, None if is_over else entry))
         lost_rights: list[Entry] = []
         for subscription_row_ in state.subscriptions:
             if (entry_ := by_id.get(subscription_row_.session_id)) is not None:
@@ -198,7 +215,9 @@ class Sessions:
                     lost_rights.append(entry_)
         for outgoing_row in state.outgoing:
             if (entry_ := by_id.get(outgoing_row.session_id)) is not None:
-                entry_.session.restore(outgoing_of(outgoing_row, self._clocks))
+                outgoing = outgoing_of(outgoing_row, self._clocks)
+                outgoing.group = self._group_of(entry_, outgoing)
+                entry_.session.restore(outgoing)
         for received in state.received:
             if (entry_ := by_id.get(received.session_id)) is not None:
                 session = entry_.session
@@ -209,7 +228,16 @@ class Sessions:
                 entry_.session.record = JournalRecord(self._journal, self._clocks, session_id, position)
         for entry in lost_rights:  # while the server was down: with the subscriptions goes what they have brought
             self.apply_rights(entry.session, entry.principal)
-        return interrupted
+        for entry in over:  # only now that those who inherit from it are here
+            self.end(entry)
+        return wills
+
+    def _group_of(self, entry: Entry, outgoing: Outgoing) -> SharedGroup[Session] | None:
+        """The shared subscription that a message from disk came by, as far as that is certain."""
+        matching = [f for f in entry.session.subscriptions or () if matches(split_share(f)[1], outgoing.message.topic)]
+        if len(matching) != 1:
+            return None
+        return self._router.group_of(entry.principal, entry.session, matching[0])
 
     def _restore(self, stored: StoredSession, principal: Principal) -> Entry:
         key = (stored.owner, stored.client_id)
@@ -253,27 +281,13 @@ class Sessions:
         if session.subscriptions is None or session.subscriptions.pop(topic_filter, None) is None:
             return False
         self._router.unsubscribe(principal, session, topic_filter)
+        if session.retained:
+            session.retained.pop(topic_filter, None)
         if session.record is not None:
             self._journal.delete_subscription(session.number, topic_filter)
         if split_share(topic_filter)[0] is not None:
-            self.hand_over(session)
+            hand_over(session)
         return True
-
-    def hand_over(self, session: Session) -> None:
-        """Give what a member of shared groups has not been sent to the others, if somebody else is ready."""
-        is_takeable: dict[int, bool] = {}  # by group, of which there may be thousands of members
-
-        def somebody_is_ready(group: SharedGroup[Session]) -> bool:
-            if id(group) not in is_takeable:
-                is_takeable[id(group)] = any(
-                    m.is_ready and m is not session for m, _ in islice(group.in_turn(), MAX_ASKED_MEMBERS)
-                )
-            return is_takeable[id(group)]
-
-        taken = session.take_unsent(lambda o: o.group is not None and somebody_is_ready(o.group))
-        for outgoing in taken:
-            if outgoing.group is not None:
-                deliver_to_one(outgoing.group, outgoing.message)
 
     def apply_rights(self, session: Session, principal: Principal) -> None:
         """Rights have changed: end subscriptions that would not be granted now, and take back what they brought."""
@@ -306,7 +320,7 @@ class Sessions:
         entry.ends_at_s = self._clocks.now_s() + session.expiry_s
         entry.disconnected_at_ns = self._clocks.now_ns()
         self._save(entry)
-        self.hand_over(session)
+        hand_over(session)
         return entry
 
     def save(self, session: Session) -> None:
@@ -347,12 +361,9 @@ class Sessions:
             del self._entries[key]
 
     def _drop_subscriptions(self, session: Session, principal: Principal) -> None:
-        has_shared = False
         for topic_filter in tuple(session.subscriptions or ()):
-            has_shared = has_shared or topic_filter.startswith("$share/")
             self._router.unsubscribe(principal, session, topic_filter)
-        if has_shared:
-            self.hand_over(session)
+        hand_over_all(session, self._on_drop)
 
     def expired(self) -> list[Entry]:
         """Offline sessions whose time is over."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from headwater.broker.sessions import Sessions, TooManySessions
 from headwater.broker.wills import Wills
 from headwater.errors import NotAuthenticated, TooManyRequests
+from headwater.logs import Log
 from headwater.model.principal import KEY_ONLY, Principal
 from headwater.mqtt.packets import NO_PROPERTIES, Connect, Properties, PropertyId, ProtocolLevel
 from headwater.mqtt.reason_codes import ReasonCode
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from headwater.broker.connection import Connection
 
 TAKEOVER_WINDOW_S = 60.0
+
+log = Log(__name__)
 
 ClientKey = tuple[str, str]
 """A principal's key and a client id."""
@@ -54,14 +57,20 @@ class SignIn:
         self._online: dict[ClientKey, Connection] = {}
         self._by_account: Counter[int] = Counter()
         self._takeovers: dict[ClientKey, list[float]] = {}
+        self.clients = 0
+        """Let in and not gone; the most there were; and all there were since the start."""
+        self.most_clients = 0
+        self.clients_total = 0
 
     def begin(self, connection: Connection, connect: Connect) -> Awaitable[Principal] | None:
         """Accept or refuse a client; or answer what has to be waited for, and then given to `finish`.
 
         Raises MqttProtocolError (from `ServerProtocol.refuse`) for whom is refused.
         """
-        limit = self.limits.check(connection.address, connect.client_id)
+        limit = self.limits.check(connection.address, _claimed(connect))
         if limit is not None:
+            if not self.limits.is_blocked(connection.address, _claimed(connect)):
+                connection.protocol.refuse(ReasonCode.SERVER_BUSY, f"limit {limit}: too many sign-ins at once")
             connection.protocol.refuse(ReasonCode.BANNED, f"limit {limit}: too many failed sign-ins, try again later")
         try:
             principal = self._authenticate(connection, connect)
@@ -69,7 +78,7 @@ class SignIn:
             self._fail(connection, connect, error)
             return None
         except TooManyRequests as error:
-            self.limits.abandoned(connection.address, connect.client_id)
+            self.limits.abandoned(connection.address, _claimed(connect))
             connection.protocol.refuse(ReasonCode.SERVER_BUSY, str(error))
             return None
         if isinstance(principal, Principal):
@@ -91,13 +100,14 @@ class SignIn:
             connection.protocol.refuse(ReasonCode.SERVER_BUSY, str(error))
         finally:
             if not is_settled:  # the client went away, or something of ours failed
-                self.limits.abandoned(connection.address, connect.client_id)
+                self.limits.abandoned(connection.address, _claimed(connect))
         self._let_in(connection, connect, principal)
 
     def leave(self, connection: Connection) -> None:
         """A client that was let in is not here any more."""
         session, principal = connection.protocol.session, connection.principal
         assert session is not None
+        self.clients -= 1
         key = (principal.key, session.client_id)
         if self._online.get(key) is connection:
             del self._online[key]
@@ -121,8 +131,11 @@ class SignIn:
         return self._access.authenticate_mqtt(connect.client_id, connect.username, connect.password)
 
     def _fail(self, connection: Connection, connect: Connect, error: NotAuthenticated) -> None:
-        self.limits.failed(connection.address, connect.client_id)
+        self.limits.failed(connection.address, _claimed(connect))
         if isinstance(error, SignInFailed):
+            log.info(
+                "sign-in failed", cause=error.reason, client_id=connect.client_id[:128], address=connection.address
+            )
             self._refusals.note_failed_sign_in(error, connection.address)
         connection.protocol.refuse(ReasonCode.NOT_AUTHORIZED)
 
@@ -135,7 +148,7 @@ class SignIn:
         Clients that only show keys in topics are nobody in particular, so none of them is the same as another.
         """
         protocol = connection.protocol
-        self.limits.succeeded(connection.address, connect.client_id)
+        self.limits.succeeded(connection.address, _claimed(connect))
         self._check(connection, connect, principal)
         client_id = connect.client_id or f"hw-{secrets.token_hex(12)}"
         expiry_s = 0
@@ -156,6 +169,9 @@ class SignIn:
             protocol.refuse(ReasonCode.QUOTA_EXCEEDED, "limit max_sessions_per_account")
             return
         connection.principal = principal
+        self.clients += 1
+        self.clients_total += 1
+        self.most_clients = max(self.most_clients, self.clients)
         if principal != KEY_ONLY:
             self._online[principal.key, client_id] = connection
         if principal.account_id is not None:
@@ -169,7 +185,10 @@ class SignIn:
         if connect.will is not None and connect.will.topic.startswith("$"):
             protocol.refuse(ReasonCode.TOPIC_NAME_INVALID, "a will cannot go to a topic that begins with $")
         most = self._settings.max_connections_per_account
-        if most and principal.account_id is not None and self._by_account[principal.account_id] >= most:
+        if not most or principal.account_id is None:
+            return
+        is_taking_over = (principal.key, connect.client_id) in self._online  # and so takes the place of one that counts
+        if self._by_account[principal.account_id] - is_taking_over >= most:
             protocol.refuse(ReasonCode.QUOTA_EXCEEDED, "limit max_connections_per_account")
 
     def _take_over(self, connection: Connection, key: ClientKey) -> None:
@@ -182,7 +201,7 @@ class SignIn:
         if most and len(recent) >= most:  # two clients with one id: let the one that is here do its work
             connection.protocol.refuse(ReasonCode.SERVER_BUSY, "limit max_takeovers_per_minute: is this id used twice?")
         self._takeovers[key] = [*recent, now_s]
-        older.close("taken over by a newer connection of this client", ReasonCode.SESSION_TAKEN_OVER)
+        older.close("taken over by a newer connection of this client", ReasonCode.SESSION_TAKEN_OVER, is_fault=False)
 
     def _settle_old_will(self, principal: Principal, client_id: str, *, is_clean: bool) -> None:
         """A will that waits is not sent when its client is back in time [MQTT-3.1.3-9]; but when the client wants
@@ -218,3 +237,9 @@ class SignIn:
         if not 0 < connect.keep_alive_s <= settings.max_keep_alive_s:
             properties[PropertyId.SERVER_KEEP_ALIVE] = settings.max_keep_alive_s
         return properties
+
+
+def _claimed(connect: Connect) -> str:
+    """Who a client says it is, for counting failures: device ids are unique within an account only, so one device with
+    a wrong password must not shut out another account's."""
+    return connect.client_id and f"{connect.username or ''}/{connect.client_id}"

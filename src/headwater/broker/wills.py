@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
+from headwater.logs import Log
 from headwater.model.principal import Principal
 from headwater.mqtt.packets import Will
 from headwater.mqtt.protocol import COPIES_PER_TURN, Turn
@@ -13,6 +14,8 @@ from headwater.mqtt.session import Session
 WILLS_PER_TURN = 100
 
 WillPublisher = Callable[[Principal, Session, Will], None]
+
+log = Log(__name__)
 
 
 class Wills:
@@ -57,13 +60,20 @@ class Wills:
     def publish_all(self) -> None:
         """The server stops: publish what is due without waiting for another turn."""
         while self._due:
-            self._publish(*self._due.popleft())
+            self._publish_next()
 
     def _publish_some(self) -> None:
         self._turn.left = COPIES_PER_TURN
         for _ in range(min(WILLS_PER_TURN, len(self._due))):
-            self._publish(*self._due.popleft())
+            self._publish_next()
             if self._turn.left < 0:
                 break
         if self._due:
             self._call_soon(self._publish_some)
+
+    def _publish_next(self) -> None:
+        principal, session, will = self._due.popleft()
+        try:
+            self._publish(principal, session, will)
+        except Exception:  # a fault with one will must not keep those of others back
+            log.exception("a will could not be published", client_id=session.client_id)

@@ -80,27 +80,3 @@ class AcknowledgementQueue:
 def _ends_exchange(packet: bytes) -> bool:
     """Whether a client that gets it may send one more message: PUBACK, PUBCOMP, or a PUBREC that refuses."""
     return packet[0] in (0x40, 0x70) or (packet[0] == 0x50 and len(packet) > 4)
-
-
-class Both:
-    """Two promises as one: kept when both are, broken with the first error."""
-
-    __slots__ = ("_callback", "_error", "_open", "_pendings")
-
-    def __init__(self, one: Pending, other: Pending) -> None:
-        self._pendings = (one, other)
-        self._open = 2
-        self._error: Exception | None = None
-        self._callback: Callable[[Exception | None], None] | None = None
-
-    def add_callback(self, callback: Callable[[Exception | None], None]) -> None:
-        """See `Pending`; for one callback."""
-        self._callback = callback
-        for pending in self._pendings:
-            pending.add_callback(self._settle)
-
-    def _settle(self, error: Exception | None) -> None:
-        self._open -= 1
-        self._error = self._error or error
-        if not self._open and self._callback is not None:
-            self._callback(self._error)

@@ -5,7 +5,7 @@ A `Session` sends through it (it is a `Link`); `protocol.ServerProtocol` adds th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Protocol
 
@@ -21,7 +21,7 @@ from headwater.mqtt.packets import (
     ProtocolLevel,
 )
 from headwater.mqtt.publish_properties import render_publish5
-from headwater.mqtt.session import Outgoing, Session
+from headwater.mqtt.session import Outgoing, RetainedMessages, Session
 from headwater.mqtt.topic_tree import Grant
 
 FLUSH_BYTES = 65_536
@@ -30,7 +30,12 @@ cannot say that its client does not read, and nothing is dropped."""
 RETAINED_PER_TURN = 200
 """Retained messages sent to one client before the others have their turn."""
 
-RetainedMessages = Callable[[], Iterator[Message]]
+
+class _End:
+    """Comes after the last message."""
+
+
+_END = _End()
 
 
 class OutletHandler(Protocol):
@@ -56,7 +61,7 @@ class Outlet:
         "_max_alias",
         "_max_packet_bytes",
         "_output",
-        "_retained",
+        "_streaming",
         "_tells_problems",
         "has_output_due",
         "is_congested",
@@ -75,8 +80,8 @@ class Outlet:
         self._max_alias = 0
         self._max_packet_bytes = 0
         self._tells_problems = True
-        self._retained: dict[str, tuple[RetainedMessages | Iterator[Message], Grant]] | None = None
-        """By filter, so never more than there are subscriptions, however often they are made."""
+        self._streaming: tuple[str, Iterator[Message | None]] | None = None
+        """The filter whose retained messages are being sent, and those that are left; see `Session.retained`."""
         self.session: Session | None = None
         self.level = 4
         self.window = window
@@ -197,54 +202,63 @@ class Outlet:
     def send_retained(self, topic_filter: str, messages: RetainedMessages, grant: Grant) -> None:
         """Send what is retained for a new subscription, as fast as the client reads and acknowledges it. If that was
         going on for the same filter, it begins anew."""
-        if self._retained is None:
-            self._retained = {}
-        self._retained.pop(topic_filter, None)
-        self._retained[topic_filter] = (messages, grant)
+        session = self.session
+        assert session is not None
+        if session.retained is None:
+            session.retained = {}
+        self.drop_retained(topic_filter)
+        session.retained[topic_filter] = (messages, grant)
         self.signal_output()
 
     def drop_retained(self, topic_filter: str) -> None:
         """The subscription is gone: send nothing more because of it."""
-        if self._retained:
-            self._retained.pop(topic_filter, None)
+        if self._streaming is not None and self._streaming[0] == topic_filter:
+            self._streaming = None
+        if self.session is not None and self.session.retained:
+            self.session.retained.pop(topic_filter, None)
 
     def go_on(self) -> None:
         """The client reads again: send what has waited for that."""
         if self.session is not None:
             self.session.pump()
-        if self._retained:
-            self.pump_retained()
+            if self.session.retained:
+                self.pump_retained()
 
     @property
     def waiting_retained(self) -> int:
         """Subscriptions whose retained messages are not all sent."""
-        return len(self._retained) if self._retained else 0
+        session = self.session
+        return 0 if session is None or session.link is not self or not session.retained else len(session.retained)
 
     def pump_retained(self) -> None:
         """Go on with retained messages, if the client has taken the last ones."""
-        retained, session = self._retained, self.session
+        session = self.session
         sent = 0
-        while retained and session is not None and not self.is_finished:
-            topic_filter, (messages, grant) = next(iter(retained.items()))
-            if callable(messages):  # looked up when its turn comes: one subscription's messages at a time
-                messages = messages()
-                retained[topic_filter] = (messages, grant)
+        while session is not None and session.link is self and session.retained and not self.is_finished:
+            topic_filter, (look_up, grant) = next(iter(session.retained.items()))
             if session.subscriptions is not None and topic_filter not in session.subscriptions:  # the right is gone
-                del retained[topic_filter]
+                self.drop_retained(topic_filter)
                 continue
+            if self._streaming is None or self._streaming[0] != topic_filter:
+                self._streaming = topic_filter, look_up()  # when its turn comes: one subscription's at a time
+            messages = self._streaming[1]
             while True:
                 if self.is_congested or session.queued:
                     return  # reading or acknowledging brings us back
                 if sent >= RETAINED_PER_TURN:
                     self.signal_output()
                     return
-                message = next(messages, None)
-                if message is None:
+                message = next(messages, _END)
+                if message is None:  # much was looked at: let others have their turn
+                    self.signal_output()
+                    return
+                if isinstance(message, _End):
                     break
+                sent += 1
                 if not message.is_expired(self._handler.now_s()):
                     session.send(message, min(message.qos, grant.qos), True, grant.subscription_ids)
-                    sent += 1
-            retained.pop(topic_filter, None)
+            sent += 1
+            self.drop_retained(topic_filter)
 
     # -- everything else -------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from headwater.errors import RequestError, StorageError
-from headwater.mqtt.acknowledgements import AcknowledgementQueue, Both, WaitingAcknowledgements
+from headwater.mqtt.acknowledgements import AcknowledgementQueue, WaitingAcknowledgements
 from headwater.mqtt.decode import parse_packet
 from headwater.mqtt.encode import PINGRESP, PUBACK_HEAD, PUBCOMP_HEAD, PUBREC_HEAD, render_packet
 from headwater.mqtt.errors import MalformedPacket, MqttProtocolError, PacketTooLarge, UnacceptableProtocol
@@ -84,9 +84,6 @@ class ProtocolHandler(OutletHandler, Protocol):
 
     def unsubscribe(self, topic_filter: str) -> int:
         """Remove a subscription, if there is one; the ReasonCode."""
-
-    def expiry_changed(self) -> None:
-        """DISCONNECT has changed how long the session outlives the connection."""
 
     def storing_failed(self, error: Exception) -> None:
         """A message could not be stored, so its acknowledgement will never come."""
@@ -182,7 +179,7 @@ class ServerProtocol(Outlet):
             raise
         if position < len(data) and not self.is_finished:  # nothing after DISCONNECT is processed
             self._keep_tail(data, position)
-        if self._retained:
+        if self.waiting_retained:
             self.pump_retained()
         return position > 0
 
@@ -215,6 +212,8 @@ class ServerProtocol(Outlet):
             self._output.append(_refuse_level(error.level))
             raise
         assert isinstance(packet, Connect)
+        if packet.level == ProtocolLevel.V5:
+            _check_shortest(length, start)
         self._begin(packet)
         self.is_stalled = not self.is_connected
         return start + length
@@ -226,7 +225,7 @@ class ServerProtocol(Outlet):
         self.client_id = connect.client_id
         self.keep_alive_s = connect.keep_alive_s
         self._max_packet_bytes = properties.get(PropertyId.MAXIMUM_PACKET_SIZE, 0)
-        self._max_alias = properties.get(PropertyId.TOPIC_ALIAS_MAXIMUM, 0)
+        self._max_alias = min(limits.topic_alias_maximum, properties.get(PropertyId.TOPIC_ALIAS_MAXIMUM, 0))
         self._tells_problems = bool(properties.get(PropertyId.REQUEST_PROBLEM_INFORMATION, 1))
         self.window = min(limits.max_in_flight, properties.get(PropertyId.RECEIVE_MAXIMUM, 65_535))
         if PropertyId.AUTHENTICATION_METHOD in properties:  # [MQTT-4.12.0-1]
@@ -250,6 +249,8 @@ class ServerProtocol(Outlet):
             raise MqttProtocolError("the client's Maximum Packet Size is too small", ReasonCode.PACKET_TOO_LARGE)
         self.is_connected = True
         session.attach(self)
+        if session.retained:
+            self.signal_output()
 
     def refuse(self, reason_code: ReasonCode, reason: str = "") -> None:
         """The client may not connect. Raises MqttProtocolError, always: the connection has to close [MQTT-3.2.2-7]."""
@@ -277,8 +278,8 @@ class ServerProtocol(Outlet):
                 if header is None:
                     break
                 start, length = header
-                if is_v5 and length >> 7 * (start - position - 2) == 0:  # [MQTT-1.5.5-1]
-                    raise MalformedPacket("a Remaining Length is not in its shortest form")
+                if is_v5:
+                    _check_shortest(length, start - position)
             if length > max_packet_bytes:
                 raise PacketTooLarge(f"a packet is larger than {max_packet_bytes} bytes")
             stop = start + length
@@ -431,15 +432,22 @@ class ServerProtocol(Outlet):
                 self._acknowledge(PUBREC_HEAD, packet_id, taken)
                 return
             session.unreleased.add(number)
-            if session.record is not None:
-                session.record.save_received(number)
-        if session.record is not None:
-            written = session.record.written()
-            if taken is None or isinstance(taken, Refused):
-                taken = written
-            elif written is not None and written is not taken:
-                taken = Both(taken, written)
+            taken = self._record_received(session, number, taken)
+        elif session.record is not None:
+            taken = (session.receiving or {}).get(number) or session.record.written()
         self._acknowledge(PUBREC_HEAD, packet_id, taken)
+
+    def _record_received(
+        self, session: Session, number: int, taken: Pending | Refused | None
+    ) -> Pending | Refused | None:
+        """What PUBREC has to wait for: of a persistent session, the identifier has to be written down as well."""
+        record = session.record
+        if record is None:
+            return taken
+        if isinstance(taken, Refused) or taken is None or taken is record.written():  # all of it in one transaction
+            record.save_received(number)
+            return record.written()
+        return session.receive_elsewhere(number, taken, keeps_refused=self.level != ProtocolLevel.V5)
 
     # -- acknowledgements of what we received ------------------------------------------------------------------
 
@@ -448,7 +456,7 @@ class ServerProtocol(Outlet):
         if taken is None and self._acknowledgements is None:
             self._output.append(head + packet_id)
         elif isinstance(taken, Refused):
-            self._answer(self._refusal(head, packet_id, taken.reason_code, taken.reason), None)
+            self._answer(self._refusal(head, packet_id, taken.reason_code, taken.reason), taken.pending)
         else:
             self._answer(head + packet_id, taken)
 
@@ -479,7 +487,8 @@ class ServerProtocol(Outlet):
             first = settled.packets[0]
             settled.packets[0] = self._refusal(first[:2], first[2:4], ReasonCode.PAYLOAD_FORMAT_INVALID, str(error))
             if first[0] == 0x50 and self.level == ProtocolLevel.V5:  # its PUBREC ends it [MQTT-4.3.3-9]
-                self._forget_unreleased(first[2] << 8 | first[3])
+                assert self.session is not None
+                self.session.forget_received(first[2] << 8 | first[3])
         elif error is not None:  # there is no refusal to send: without an answer the client keeps its message
             self._protocol_handler.storing_failed(error)
             return
@@ -534,7 +543,9 @@ class ServerProtocol(Outlet):
         """PUBREL: an unknown identifier is answered too, because the peer must be able to finish [MQTT-4.3.3-11]."""
         raw_id = packet_id.to_bytes(2, "big")
         if session.unreleased is None or packet_id not in session.unreleased:
-            self._answer(self._refusal(PUBCOMP_HEAD, raw_id, ReasonCode.PACKET_IDENTIFIER_NOT_FOUND, ""), None)
+            # It may have been forgotten a moment ago, by another connection of the session, and not on disk yet.
+            refusal = self._refusal(PUBCOMP_HEAD, raw_id, ReasonCode.PACKET_IDENTIFIER_NOT_FOUND, "")
+            self._answer(refusal, self._written())
             return
         session.unreleased.discard(packet_id)
         if session.record is None:
@@ -543,13 +554,6 @@ class ServerProtocol(Outlet):
         # Answered and then forgotten, a crash would make us take the next message of this identifier for this one.
         session.record.delete_received(packet_id)
         self._answer(PUBCOMP_HEAD + raw_id, session.record.written())
-
-    def _forget_unreleased(self, packet_id: int) -> None:
-        session = self.session
-        if session is not None and session.unreleased is not None and packet_id in session.unreleased:
-            session.unreleased.discard(packet_id)
-            if session.record is not None:
-                session.record.delete_received(packet_id)
 
     def _handle_subscribe(self, packet: Subscribe) -> None:
         subscription_id = packet.properties.get(PropertyId.SUBSCRIPTION_IDENTIFIER, (0,))[0]
@@ -601,7 +605,6 @@ class ServerProtocol(Outlet):
             if expiry_s and not session.expiry_s:  # [MQTT-3.1.2-23]
                 raise MqttProtocolError("DISCONNECT makes a session last that was to end with its connection")
             session.expiry_s = min(expiry_s, self._limits.max_session_expiry_s)
-            self._protocol_handler.expiry_changed()
         if packet.reason_code == ReasonCode.NORMAL_DISCONNECTION:  # [MQTT-3.14.4-3]
             session.will = None
         self.is_finished = True
@@ -628,7 +631,7 @@ class ServerProtocol(Outlet):
         self.is_finished = True
         self._tail = None
         self._acknowledgements = None
-        self._retained = None
+        self._streaming = None
         self._targets.clear()
         self._output.clear()
 
@@ -658,6 +661,12 @@ def _check_control(first_byte: int, length: int) -> None:
     most = MAX_SUBSCRIBE_BYTES if kind in (PacketType.SUBSCRIBE, PacketType.UNSUBSCRIBE) else MAX_CONTROL_BYTES
     if length > most:
         raise PacketTooLarge(f"a control packet is larger than {most} bytes")
+
+
+def _check_shortest(length: int, header_bytes: int) -> None:
+    """[MQTT-1.5.5-1]; before MQTT 5 nobody asked for it."""
+    if header_bytes > 2 and length >> 7 * (header_bytes - 2) == 0:
+        raise MalformedPacket("a Remaining Length is not in its shortest form")
 
 
 def _check_qos(first_byte: int, packet_id: bytes) -> None:

@@ -23,6 +23,8 @@ class Refused(NamedTuple):
 
     reason: str
     reason_code: ReasonCode = ReasonCode.NOT_AUTHORIZED
+    pending: Pending | None = None
+    """What the answer has to wait for all the same: a message that cannot be retained is still handed on."""
 
 
 PublishTarget = Callable[[bytes, int, int, PublishProperties | None], Pending | Refused | None]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from headwater.mqtt.message import Message
 
+NODES_PER_REST = 500
 NODE_BYTES = 400
 """What a level of a topic takes beside the message: a client may invent topics of many levels and one byte."""
 
@@ -69,11 +70,21 @@ class RetainedTree:
 
     def match(self, topic_filter: str) -> Iterator[Message]:
         """The messages that a subscription gets, one by one: a tree may change meanwhile, and millions of messages
-        are never in one list. Without recursion, so that no depth can hurt."""
+        are never in one list."""
+        return (message for message in self.search(topic_filter) if message is not None)
+
+    def search(self, topic_filter: str) -> Iterator[Message | None]:
+        """The same, with a None after every `NODES_PER_REST` nodes that were looked at: a filter can pass a whole tree
+        without finding anything, and others want to be served meanwhile. Without recursion, so that no depth can hurt.
+        """
         levels = topic_filter.split("/")
         waiting = [iter(((self._root, 0),))]
+        seen = 0
         while waiting:
             for node, depth in waiting[-1]:
+                seen += 1
+                if not seen % NODES_PER_REST:
+                    yield None
                 if depth == len(levels):
                     if node.message is not None:
                         yield node.message

@@ -16,10 +16,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from headwater.errors import RequestError
 from headwater.mqtt.message import Message
 from headwater.mqtt.packets import PacketType, Subscription, Will
 from headwater.mqtt.publishing import Pending
 from headwater.mqtt.topic_tree import Grant, SharedGroup
+
+RetainedMessages = Callable[[], Iterator[Message | None]]
 
 MAX_PACKET_ID = 65_535
 OUTGOING_BYTES = 300
@@ -37,7 +40,8 @@ class SessionLimits:
 
 
 class QueueBudget:
-    """The bytes that wait in several sessions together, against one limit; perhaps as a part of a larger budget."""
+    """The bytes that several sessions owe their clients, sent or not, against one limit; perhaps as a part of a larger
+    budget."""
 
     __slots__ = ("bytes", "limit", "max_bytes", "messages", "whole")
 
@@ -74,7 +78,7 @@ class OutgoingState(enum.IntEnum):
 class Outgoing:
     """A QoS 1 or 2 message that is owed to the client."""
 
-    __slots__ = ("group", "is_held", "message", "packet_id", "qos", "retain", "state", "subscription_ids")
+    __slots__ = ("group", "is_held", "is_revoked", "message", "packet_id", "qos", "retain", "state", "subscription_ids")
 
     def __init__(
         self,
@@ -96,6 +100,8 @@ class Outgoing:
         self.state = state
         self.is_held = False
         """It must be on disk before the client may see it (or its PUBREL)."""
+        self.is_revoked = False
+        """It went out while the client had a right to it, and must not go out again."""
 
 
 class Link(Protocol):
@@ -135,6 +141,59 @@ class SessionRecord(Protocol):
         """Kept once everything recorded so far is on disk; None when it is."""
 
 
+class Reception:
+    """A QoS 2 message of a persistent session's client that goes into another store than the session's record.
+
+    First the message, then its identifier: were the identifier written down first, a crash in between would make us
+    acknowledge a message that nobody has. It belongs to the session, because the client may be cut off meanwhile, come
+    back and send the message again: then it waits for the same.
+    """
+
+    __slots__ = ("_callbacks", "_error", "_is_settled", "_keeps_refused", "_packet_id", "_session")
+
+    def __init__(self, session: Session, packet_id: int, keeps_refused: bool) -> None:
+        self._session = session
+        self._packet_id = packet_id
+        self._keeps_refused = keeps_refused
+        self._callbacks: list[Callable[[Exception | None], None]] = []
+        self._is_settled = False
+        self._error: Exception | None = None
+
+    def add_callback(self, callback: Callable[[Exception | None], None]) -> None:
+        """See `publishing.Pending`."""
+        if self._is_settled:
+            callback(self._error)
+        else:
+            self._callbacks.append(callback)
+
+    def taken(self, error: Exception | None) -> None:
+        """The other store has the message, or has not. A message that was refused for what it says counts as taken
+        where its sender cannot be told (`keeps_refused`)."""
+        session, record = self._session, self._session.record
+        self._error = error
+        if error is not None and not (self._keeps_refused and isinstance(error, RequestError)):
+            session.forget_received(self._packet_id)
+            self._settle(None)
+            return
+        written = None
+        if record is not None:
+            record.save_received(self._packet_id)
+            written = record.written()
+        if written is None:
+            self._settle(None)
+        else:
+            written.add_callback(self._settle)
+
+    def _settle(self, error: Exception | None) -> None:
+        self._error = self._error or error
+        self._is_settled = True
+        if self._session.receiving is not None:
+            self._session.receiving.pop(self._packet_id, None)
+        callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            callback(self._error)
+
+
 class Session:
     """The state of one client; call everything from one thread."""
 
@@ -154,7 +213,9 @@ class Session:
         "number",
         "on_drop",
         "owner",
+        "receiving",
         "record",
+        "retained",
         "subscriptions",
         "unreleased",
         "will",
@@ -175,6 +236,10 @@ class Session:
         self.on_drop: Callable[[Session, str, Message], None] | None = None
         self.subscriptions: dict[str, tuple[Subscription, int]] | None = None
         """By filter as the client wrote it: options and subscription identifier (0 for none)."""
+        self.retained: dict[str, tuple[RetainedMessages, Grant]] | None = None
+        """Retained messages that are not all sent, by filter, so never more than there are subscriptions, however
+        often they are made. If the client goes meanwhile, they begin anew when it is back (but not after a restart of
+        the server)."""
         self._outgoing: dict[int, Outgoing] | None = None
         self._unsent: deque[Outgoing] | None = None
         self._again: dict[int, Outgoing] | None = None
@@ -184,6 +249,8 @@ class Session:
         self._next_packet_id = 0
         self.unreleased: set[int] | None = None
         """QoS 2 packet identifiers received and not yet released [MQTT-4.3.3-10]."""
+        self.receiving: dict[int, Reception] | None = None
+        """Those of them whose messages are still on their way to another store."""
         self.dropped: dict[str, int] | None = None
         """Messages for this client that were dropped, by limit."""
 
@@ -199,6 +266,7 @@ class Session:
 
     @property
     def queued_bytes(self) -> int:
+        """Their bytes."""
         return self._queued_bytes
 
     @property
@@ -244,7 +312,8 @@ class Session:
         outgoing = Outgoing(message, packet_id, qos, retain, subscription_ids, group)
         self._outgoing[packet_id] = outgoing
         self._unsent.append(outgoing)
-        self._count(message, 1)
+        self._queued_bytes += message.size
+        self._budget.count(1, message.size + OUTGOING_BYTES)
         if self.record is not None:
             self.record.save_outgoing(outgoing)
             if qos == 2:  # seen by the client and lost by us, it would come again under another identifier
@@ -276,7 +345,7 @@ class Session:
             return
         while unsent and self._in_flight < link.window and not unsent[0].is_held:
             outgoing = unsent.popleft()
-            self._count(outgoing.message, -1)
+            self._queued_bytes -= outgoing.message.size
             outgoing.state = OutgoingState.SENT
             self._in_flight += 1
             if self.record is not None:
@@ -292,8 +361,11 @@ class Session:
         self.link = link
         self._in_flight = 0
         self._again = None
-        for packet_id, outgoing in (self._outgoing or {}).items():
-            if outgoing.state is OutgoingState.RELEASED:
+        for packet_id, outgoing in tuple((self._outgoing or {}).items()):
+            if outgoing.is_revoked and outgoing.state is OutgoingState.SENT:
+                self._in_flight += 1
+                self._forget(outgoing)
+            elif outgoing.state is OutgoingState.RELEASED:
                 self._in_flight += 1
                 if not outgoing.is_held:
                     link.send_pubrel(packet_id)
@@ -327,6 +399,21 @@ class Session:
         self.pump()
         return True
 
+    def receive_elsewhere(self, packet_id: int, taken: Pending, *, keeps_refused: bool) -> Reception:
+        """A QoS 2 message of the client is being stored by somebody else: what its PUBREC has to wait for."""
+        if self.receiving is None:
+            self.receiving = {}
+        reception = self.receiving[packet_id] = Reception(self, packet_id, keeps_refused)
+        taken.add_callback(reception.taken)
+        return reception
+
+    def forget_received(self, packet_id: int) -> None:
+        """A QoS 2 message of the client was not taken in after all: the same identifier may come with it again."""
+        if self.unreleased is not None:
+            self.unreleased.discard(packet_id)
+        if self.receiving is not None:
+            self.receiving.pop(packet_id, None)
+
     def has_sent(self, packet_id: int) -> bool:
         """Whether a message with this identifier has gone out and its exchange is not over."""
         outgoing = self._outgoing.get(packet_id) if self._outgoing is not None else None
@@ -335,10 +422,12 @@ class Session:
     def revoke(self, is_meant: Callable[[Message], bool]) -> None:
         """Rights are gone: messages that the client has not seen, or would see again, are not owed any more."""
         self.take_unsent(lambda outgoing: is_meant(outgoing.message))
-        if self.link is None:
-            for outgoing in tuple(self.outgoing):
-                if outgoing.state is OutgoingState.SENT and is_meant(outgoing.message):
+        for outgoing in tuple(self.outgoing):
+            if outgoing.state is OutgoingState.SENT and is_meant(outgoing.message):
+                if self.link is None or (self._again and outgoing.packet_id in self._again):
                     self._forget(outgoing)
+                else:  # its acknowledgement is on the way, and the client counts it until then
+                    outgoing.is_revoked = True
 
     def take_unsent(self, is_meant: Callable[[Outgoing], bool]) -> list[Outgoing]:
         """Take back messages that have not been sent; others may get them, or nobody."""
@@ -352,25 +441,33 @@ class Session:
             self._unsent = deque(outgoing for outgoing in self._unsent if id(outgoing) not in gone)
         return taken
 
+    def take_sent(self, is_meant: Callable[[Outgoing], bool]) -> list[Outgoing]:
+        """Take back messages that were sent and not acknowledged: the client will not be back."""
+        taken = [o for o in self.outgoing if o.state is OutgoingState.SENT and is_meant(o)]
+        for outgoing in taken:
+            self._forget(outgoing)
+        return taken
+
     def restore(self, outgoing: Outgoing) -> None:
         """Owe the client again what was read from disk; in order."""
         if self._outgoing is None or self._unsent is None:
             self._outgoing, self._unsent = {}, deque()
         self._outgoing[outgoing.packet_id] = outgoing
         self._next_packet_id = outgoing.packet_id
+        self._budget.count(1, outgoing.message.size + OUTGOING_BYTES)
         if outgoing.state is OutgoingState.QUEUED:
             self._unsent.append(outgoing)
-            self._count(outgoing.message, 1)
+            self._queued_bytes += outgoing.message.size
         else:
             self._in_flight += 1
 
     def clear(self) -> None:
         """The session ends: let go of everything."""
-        for outgoing in self._unsent or ():
-            self._count(outgoing.message, -1)
-        self._outgoing = self._unsent = self._again = self.unreleased = self.subscriptions = None
-        self.link = self.record = self.will = None
-        self._in_flight = 0
+        for outgoing in self.outgoing:
+            self._budget.count(-1, -outgoing.message.size - OUTGOING_BYTES)
+        self._outgoing = self._unsent = self._again = self.unreleased = self.receiving = self.subscriptions = None
+        self.link = self.record = self.will = self.retained = None
+        self._in_flight = self._queued_bytes = 0
 
     # -- within -----------------------------------------------------------------------------------------------------
 
@@ -415,18 +512,19 @@ class Session:
 
     def _forget(self, outgoing: Outgoing) -> None:
         """A message that was sent is acknowledged, or can never be."""
-        assert self._outgoing is not None
-        del self._outgoing[outgoing.packet_id]
+        self._let_go(outgoing)
         if self._again is None or self._again.pop(outgoing.packet_id, None) is None:
             self._in_flight -= 1
-        if self.record is not None:
-            self.record.delete_outgoing(outgoing.packet_id)
 
     def _unqueue(self, outgoing: Outgoing) -> None:
         """A message that was not sent is not owed any more."""
+        self._let_go(outgoing)
+        self._queued_bytes -= outgoing.message.size
+
+    def _let_go(self, outgoing: Outgoing) -> None:
         assert self._outgoing is not None
         del self._outgoing[outgoing.packet_id]
-        self._count(outgoing.message, -1)
+        self._budget.count(-1, -outgoing.message.size - OUTGOING_BYTES)
         if self.record is not None:
             self.record.delete_outgoing(outgoing.packet_id)
 
@@ -453,7 +551,3 @@ class Session:
         self.dropped[limit] = self.dropped.get(limit, 0) + 1
         if self.on_drop is not None:
             self.on_drop(self, limit, message)
-
-    def _count(self, message: Message, sign: int) -> None:
-        self._queued_bytes += sign * message.size
-        self._budget.count(sign, sign * (message.size + OUTGOING_BYTES))

@@ -111,7 +111,7 @@ class TopicTree(Generic[SubscriberT]):
             child = node.children.get(level)
             if child is None:
                 child = node.children[level] = _Node()
-                self.nodes += 1
+                self.nodes += _places(level)
             node = child
         is_first = node.is_empty
         if group is None:
@@ -120,7 +120,10 @@ class TopicTree(Generic[SubscriberT]):
         else:
             if node.groups is None:
                 node.groups = {}
-            shared = node.groups.setdefault(group, SharedGroup())
+            shared = node.groups.get(group)
+            if shared is None:
+                shared = node.groups[group] = SharedGroup()
+                self.nodes += _places(group)
             self.subscriptions += subscriber not in shared
             shared.put(subscriber, grant)
         self.known.clear()
@@ -136,9 +139,12 @@ class TopicTree(Generic[SubscriberT]):
                 return False
             path.append((node, level))
             node = child
+        groups = len(node.groups or ())
         if not _remove(node, subscriber, group):
             return False
         self.subscriptions -= 1
+        if group is not None and len(node.groups or ()) < groups:
+            self.nodes -= _places(group)
         self.known.clear()
         is_last = node.is_empty
         for parent, level in reversed(path):
@@ -146,8 +152,22 @@ class TopicTree(Generic[SubscriberT]):
             if child.children or not child.is_empty:
                 break
             del parent.children[level]
-            self.nodes -= 1
+            self.nodes -= _places(level)
         return is_last
+
+    def groups(self, topic_filter: str) -> int:
+        """How many shared groups a filter has: each gets a copy of every message."""
+        node: _Node[SubscriberT] | None = self._root
+        for level in topic_filter.split("/"):
+            node = node.children.get(level) if node is not None else None
+        return 0 if node is None else len(node.groups or ())
+
+    def group(self, topic_filter: str, name: str) -> SharedGroup[SubscriberT] | None:
+        """The shared group of this name with this filter, if it has members."""
+        node: _Node[SubscriberT] | None = self._root
+        for level in topic_filter.split("/"):
+            node = node.children.get(level) if node is not None else None
+        return None if node is None or node.groups is None else node.groups.get(name)
 
     def match(self, topic: str) -> Matches[SubscriberT]:
         """Who gets messages of a topic."""
@@ -200,6 +220,11 @@ class TopicTree(Generic[SubscriberT]):
             if "#" in node.children:  # "sport/#" matches "sport" too (section 4.7.1.2)
                 found.append(node.children["#"])
         return found, looked_at
+
+
+def _places(name: str) -> int:
+    """What a name counts as: one place in the tree, and more when it is long."""
+    return 1 + len(name) // 256
 
 
 def _remove(node: _Node[SubscriberT], subscriber: SubscriberT, group: str | None) -> bool:

@@ -96,6 +96,10 @@ class ConnectLimits:
             rule.throttle.begin(rule.key)
         return None
 
+    def is_blocked(self, address: str, client_id: str) -> bool:
+        """Whether it was for failures that `check` refused, and not only for attempts that are under way."""
+        return any(rule.throttle.is_blocked(rule.key) for rule in self._rules(address, client_id))
+
     def failed(self, address: str, client_id: str) -> None:
         """The attempt failed: the credentials were wrong."""
         self._end(address, client_id, failed=True)

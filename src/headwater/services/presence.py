@@ -23,7 +23,7 @@ class ClientInfo:
     client_id: str
     address: str
     transport: str
-    """`tcp`, `tls`, `websocket` or `secure websocket`."""
+    """`tcp`, `tls`, `proxied`, `websocket` or `secure websocket`."""
     protocol: str
     """`3.1`, `3.1.1` or `5.0`."""
     connected_at_ns: int
@@ -52,11 +52,13 @@ class Totals:
 
     started_at_ns: int
     connections: int
+    """Clients that are signed in, as in the next two."""
     max_connections: int
     """The most there were at the same time."""
     connections_total: int
     refused: Mapping[str, int]
-    """Connections that were refused or dropped, by reason."""
+    """Connections that were refused or ended for a fault, by reason. Those that ended on purpose are not among them:
+    taken over, disconnected by a person, credentials withdrawn, the server shut down."""
     messages_in: int
     messages_out: int
     bytes_in: int

@@ -84,6 +84,11 @@ class Throttle:
             return TooManyRequests("too many attempts at once; try again in a moment", retry_after_s=1.0)
         return None
 
+    def is_blocked(self, key: Hashable) -> bool:
+        """Whether this key has failed too often, and has to wait for `block_s`."""
+        record = self._records.get(key)
+        return record is not None and self._clock() < record.blocked_until_s
+
     def begin(self, key: Hashable) -> None:
         """An attempt that was not refused is under way; `end` follows."""
         record = self._records.get(key) or _Record()

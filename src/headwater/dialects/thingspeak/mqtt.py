@@ -20,7 +20,7 @@ from headwater.dialects.thingspeak.parse import (
 )
 from headwater.dialects.thingspeak.render import render_update, to_json
 from headwater.errors import RequestError
-from headwater.model.principal import Principal
+from headwater.model.principal import Principal, PrincipalKind
 from headwater.mqtt.publish_properties import PublishProperties
 from headwater.mqtt.publishing import Pending, PublishTarget, Refused
 from headwater.mqtt.reason_codes import ReasonCode
@@ -106,7 +106,7 @@ class ThingSpeakTopics(TopicSpace):
             return self._refusing(principal, None, f"there is no channel {parsed.channel_id}")
         if parsed.key is None:
             if not principal.may_publish(channel.id, channel.account_id):
-                return self._refusing(principal, channel, "Allow Publish is not set for this device and channel")
+                return self._refusing(principal, channel, _WHY_NOT[principal.kind])
         elif not hmac.compare_digest(parsed.key.strip().encode(), channel.write_key.encode()):
             return self._refusing(principal, channel, "the key in the topic is not the channel's write key")
         return self._taking(principal, channel, parsed.field)
@@ -199,6 +199,16 @@ class ThingSpeakTopics(TopicSpace):
         if SubscribeFilter(channel_id, is_field=True) in filters:
             for number, text in entry.fields.items():
                 self._deliver(f"{topic}/fields/field{number}", text.encode())
+
+
+_WHY_NOT = {
+    PrincipalKind.DEVICE: "Allow Publish is not set for this device and channel",
+    PrincipalKind.ACCOUNT_DEVICE: "account devices cannot use channels: add an MQTT device, or use an account token",
+    PrincipalKind.ACCOUNT: "the channel belongs to another account",
+    PrincipalKind.KEY_ONLY: "sign in, or put the channel's write key at the end of the topic",
+    PrincipalKind.ANONYMOUS: "sign in, or put the channel's write key at the end of the topic",
+}
+"""Why somebody may not publish to a channel that exists."""
 
 
 def _deliver_nowhere(topic: str, payload: bytes) -> None:

@@ -39,6 +39,7 @@ ORDER_LABELS = {
 TRANSPORT_LABELS = {
     "tcp": "TCP",
     "tls": "TLS",
+    "proxied": "Through a proxy",
     "websocket": "WebSocket",
     "secure websocket": "WebSocket over TLS",
 }
