@@ -643,7 +643,7 @@ def _check_together(settings: Settings) -> None:
         )
     if settings.mqtt.certificate_sign_in and settings.tls.client_certificates is ClientCertificates.OFF:
         raise ConfigurationError(
-            "mqtt.certificate_sign_in is on and tls.client_certificates is off, so no client shows a certificate: set it "
+            "mqtt.certificate_sign_in is on and tls.client_certificates is off, so no client shows one: set it "
             "to optional or required, with tls.client_ca"
         )
     if (settings.tls.certificate is None) != (settings.tls.key is None):

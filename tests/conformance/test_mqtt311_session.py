@@ -233,7 +233,7 @@ def test_mqtt_4_6_0_1(broker: Broker, qos: int) -> None:
     client = broker.resume(client_id)
     again = [client.message() for _ in range(9)]
     assert payloads(again) == [b"0", b"1", b"3", b"4", b"5", b"6", b"7", b"8", b"9"]
-    assert [message.dup for message in again] == [True] * 7 + [False] * 2
+    assert all(message.dup for message in again[:7]), "and of the others nobody knows whether they went out before"
 
 
 def test_mqtt_4_6_0_2(broker: Broker) -> None:

@@ -384,7 +384,7 @@ class World:
                 known[id(session)] = session
                 assert session.link is connection.protocol
                 assert session._in_flight <= connection.protocol.window
-        queued = 0
+        in_all = 0
         for session in known.values():
             owed = list(session.outgoing)
             waiting = [outgoing for outgoing in owed if outgoing.state is OutgoingState.QUEUED]
@@ -392,8 +392,8 @@ class World:
             assert session.in_flight == len(owed) - len(waiting)
             assert len(waiting) <= max(self.settings.max_queued_messages, 0)
             assert session.queued_bytes == sum(outgoing.message.size for outgoing in waiting)
-            queued += len(waiting)
-        assert sessions.budget.messages == queued, "the budget does not add up"
+            in_all += len(owed)
+        assert sessions.budget.messages == in_all, "the budget does not add up"
         assert broker.connections == len(self.clients)
 
     def check_end(self) -> None:

@@ -70,6 +70,7 @@ class Totals:
     """Sessions, connected or not."""
     sessions_offline: int
     queued_messages: int
+    """Of QoS 1 and 2, owed to clients: not sent yet, or not acknowledged."""
     queued_bytes: int
     retained_messages: int
     retained_bytes: int

@@ -168,8 +168,8 @@ def _broker_families(totals: Totals) -> Iterator[Metric]:
         ("subscriptions", "Subscriptions of all sessions.", totals.subscriptions),
         ("sessions", "Sessions, connected or not.", totals.sessions),
         ("sessions_offline", "Sessions that wait for their client.", totals.sessions_offline),
-        ("queued_messages", "Messages that wait for their clients.", totals.queued_messages),
-        ("queued_bytes", "Bytes of messages that wait for their clients.", totals.queued_bytes),
+        ("queued_messages", "Messages of QoS 1 and 2 that clients are owed.", totals.queued_messages),
+        ("queued_bytes", "Their bytes.", totals.queued_bytes),
         ("retained_messages", "Retained messages.", totals.retained_messages),
         ("retained_bytes", "Bytes of retained messages.", totals.retained_bytes),
     ):
