@@ -332,6 +332,8 @@ async def test_a_will_whose_session_ran_out_while_the_server_was_down(
     assert [entry.session.client_id for entry in later.broker.sessions] == ["heir"]
     listening = await later.connect(heir_connect)
     assert (await listening.message(acknowledge=True)).payload == b"gone"
+    await listening.ping()
+    await later.journal.drain()
     once: House = await build(kept=await later.kept_at_a_crash())
     listening = await once.connect(heir_connect)
     await listening.ping()
