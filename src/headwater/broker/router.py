@@ -20,7 +20,7 @@ from headwater.mqtt.publish_properties import PublishProperties
 from headwater.mqtt.publishing import Pending, PublishTarget, Refused
 from headwater.mqtt.reason_codes import ReasonCode
 from headwater.mqtt.session import Session
-from headwater.mqtt.topic_tree import Grant, SharedGroup, TopicTree
+from headwater.mqtt.topic_tree import Grant, Matches, SharedGroup, TopicTree
 from headwater.mqtt.topics import split_share
 from headwater.services.dialect import TopicSpace
 from headwater.services.refusals import Refusals
@@ -121,8 +121,9 @@ class Router:
                 return None
             turn.left -= matches.fan_out
             if not flags & 7:  # QoS 0 and nothing to retain: nothing is written down, nobody is waited for
-                message = Message(topic, raw_topic, payload, 0)
-                if properties is not None:
+                if properties is None:
+                    message = Message(topic, raw_topic, payload, 0)
+                else:
                     message = message_of(topic, raw_topic, payload, flags, properties, now_s())
                 for session, grant in matches.subscribers:
                     if not (grant.no_local and session is publisher):
@@ -133,11 +134,7 @@ class Router:
             message = message_of(topic, raw_topic, payload, flags, properties, now_s())
             changes = self._count_changes()
             refused = self._retained.keep(name, message) if flags & 1 else None
-            for session, grant in matches.subscribers:
-                if not (grant.no_local and session is publisher):
-                    session.deliver(message, grant)
-            for group in matches.groups:
-                turn.left -= deliver_to_one(group, message)
+            turn.left -= deliver(matches, message, publisher)
             written = self._written() if message.qos and self._count_changes() != changes else None
             if refused is None:
                 return written
@@ -160,11 +157,7 @@ class Router:
         """A message that a dialect makes, for its subscribers."""
         matches = tree.match(topic)
         if matches.fan_out:
-            message = Message(topic, topic.encode(), payload, qos)
-            for session, grant in matches.subscribers:
-                session.deliver(message, grant)
-            for group in matches.groups:
-                deliver_to_one(group, message)
+            deliver(matches, Message(topic, topic.encode(), payload, qos), None)
 
     # -- subscribe -----------------------------------------------------------------------------------------------
 
@@ -251,6 +244,15 @@ def tree_of(principal: Principal) -> str | None:
     if principal.kind not in _WITH_OWN_TREE:
         return None
     return principal.key if principal.account_id is None else f"account:{principal.account_id}"
+
+
+def deliver(matches: Matches[Session], message: Message, publisher: Session | None) -> int:
+    """Hand a message to everybody who matches, but not to its publisher's own subscriptions with No Local
+    [MQTT-3.8.3-3]. Answers how many members of shared groups were asked."""
+    for session, grant in matches.subscribers:
+        if not (grant.no_local and session is publisher):
+            session.deliver(message, grant)
+    return sum(deliver_to_one(group, message) for group in matches.groups)
 
 
 def deliver_to_one(group: SharedGroup[Session], message: Message, max_asked: int = MAX_ASKED_MEMBERS) -> int:

@@ -293,7 +293,7 @@ class ServerProtocol(Outlet):
                     break
                 self._handle(first_byte, data[start:stop])
                 position = stop
-                if self.is_finished or self.is_stalled:
+                if self.is_finished:
                     break
                 continue
             if stop > end:

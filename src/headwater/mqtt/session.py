@@ -27,8 +27,6 @@ RetainedMessages = Callable[[], Iterator[Message | None]]
 MAX_PACKET_ID = 65_535
 OUTGOING_BYTES = 300
 """What a message that waits takes beside its bytes, against the limit for all sessions together."""
-NEVER_S = 0xFFFF_FFFF
-"""A Session Expiry Interval that never ends (5.0 section 3.1.2.11.2)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -157,17 +157,19 @@ class TopicTree(Generic[SubscriberT]):
 
     def groups(self, topic_filter: str) -> int:
         """How many shared groups a filter has: each gets a copy of every message."""
-        node: _Node[SubscriberT] | None = self._root
-        for level in topic_filter.split("/"):
-            node = node.children.get(level) if node is not None else None
+        node = self._find(topic_filter)
         return 0 if node is None else len(node.groups or ())
 
     def group(self, topic_filter: str, name: str) -> SharedGroup[SubscriberT] | None:
         """The shared group of this name with this filter, if it has members."""
+        node = self._find(topic_filter)
+        return None if node is None or node.groups is None else node.groups.get(name)
+
+    def _find(self, topic_filter: str) -> _Node[SubscriberT] | None:
         node: _Node[SubscriberT] | None = self._root
         for level in topic_filter.split("/"):
             node = node.children.get(level) if node is not None else None
-        return None if node is None or node.groups is None else node.groups.get(name)
+        return node
 
     def match(self, topic: str) -> Matches[SubscriberT]:
         """Who gets messages of a topic."""
