@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Protocol
 
-from headwater.mqtt.encode import render_packet, render_publish
+from headwater.mqtt.encode import PUBREL_HEAD, render_packet, render_publish
 from headwater.mqtt.message import Message, render_qos0
 from headwater.mqtt.packets import (
     Acknowledgement,
@@ -147,7 +147,7 @@ class Outlet:
 
     def send_pubrel(self, packet_id: int) -> None:
         """See `session.Link`."""
-        self._output.append(b"\x62\x02" + packet_id.to_bytes(2, "big"))
+        self._output.append(PUBREL_HEAD + packet_id.to_bytes(2, "big"))
         self._delivered(4)
 
     def _delivered(self, length: int) -> None:
