@@ -226,7 +226,8 @@ class MqttSettings:
     max_subscription_levels_per_account: int = setting(
         500_000,
         Whole(1000, 100_000_000),
-        "Most levels of all topic filters of one account that differ. Each takes about 360 bytes.",
+        "Most levels of all topic filters of one account that differ, where a level at or below a `+` counts tenfold. "
+        "Each takes about 360 bytes, and a message may have to look at all those below a `+`.",
     )
     max_filters_per_subscribe: int = setting(
         50, Whole(1, 10_000), "Most topic filters in one SUBSCRIBE packet; those beyond are refused one by one."

@@ -347,7 +347,7 @@ def test_h20_the_places_in_a_tree_are_counted() -> None:
     for subscriber in range(3):
         tree.subscribe("a/b/c", subscriber, Grant(0))
         tree.subscribe(f"a/b/{subscriber}/+", subscriber, Grant(0), "group")
-    assert tree.nodes == 3 + 6 + 3, "levels, and groups"
+    assert tree.nodes == 3 + 3 + 30 + 3, "levels, those at a '+' tenfold, and groups"
     for subscriber in range(3):
         tree.unsubscribe("a/b/c", subscriber)
         tree.unsubscribe(f"a/b/{subscriber}/+", subscriber, "group")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 
 import pytest
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from headwater.mqtt import topic_tree, topics
-from headwater.mqtt.topic_tree import Grant, SharedGroup, TopicTree
+from headwater.mqtt.topic_tree import PLACES_IN_REACH, Grant, SharedGroup, TopicTree
 
 from .strategies import qos_levels, topic_filters, topic_names
 
@@ -259,6 +260,18 @@ def test_every_mix_of_wildcards_is_searched_once() -> None:
     found = tree.match(topic)
     assert found.fan_out == 1_024
     assert tree.match(topic) is found
+
+
+@given(st.sets(topic_filters, max_size=30), topic_names)
+def test_what_a_match_looks_at_is_paid_for(filters: set[str], topic: str) -> None:
+    """Beside the one path that every topic has, only levels at or below a '+' are looked at; those count tenfold."""
+    tree: TopicTree[str] = TopicTree()
+    for topic_filter in filters:
+        tree.subscribe(topic_filter, topic_filter, Grant(0))
+    assert tree.match(topic).nodes <= tree.nodes / PLACES_IN_REACH + topic.count("/") + 1
+    for topic_filter in filters:
+        tree.unsubscribe(topic_filter, topic_filter)
+    assert tree.nodes == 0
 
 
 def test_groups_and_long_names_take_places() -> None:

@@ -29,8 +29,8 @@ _WITH_OWN_TREE = (PrincipalKind.ACCOUNT, PrincipalKind.ACCOUNT_DEVICE, Principal
 MAX_GROUPS_PER_FILTER = 1_000
 """Each shared group of a filter gets a copy of every message, and nobody has to be behind a name."""
 MAX_NODES_PER_TREE = 500_000
-"""Levels of all filters of one account that differ. Each takes about 360 bytes, and a message whose topic matches all
-of them by wildcards costs most of a second; a hundred thousand devices with a topic of their own make half as many."""
+"""Levels of all filters of one account that differ, those in reach of many topics tenfold (`topic_tree`). Each takes
+about 360 bytes; a hundred thousand devices with a topic of their own make half as many."""
 MAX_ASKED_MEMBERS = 1_000
 """Members of a shared group that are looked at for one that is ready: a millisecond's worth."""
 NODES_PER_COPY = 4

@@ -10,6 +10,9 @@ SubscriberT = TypeVar("SubscriberT", bound=Hashable)
 MAX_CACHED_TOPICS = 10_000
 MAX_CACHED_COPIES = 100_000
 """Subscribers in all cached answers together: a thousand subscribers of `#` are in the answer for every topic."""
+PLACES_IN_REACH = 10
+"""What a level at or below a `+` counts as: only those can be on many paths at once that a topic has to be followed on.
+A topic goes by one path through all others, however many there are."""
 
 
 class Grant(NamedTuple):
@@ -97,7 +100,7 @@ class TopicTree(Generic[SubscriberT]):
         self._cached_copies = 0
         self.subscriptions = 0
         self.nodes = 0
-        """Places in the tree: what it takes in memory, and what a match may cost at most."""
+        """Places in the tree: what it takes in memory, and ten times what a match has to look at, at most."""
 
     @property
     def is_empty(self) -> bool:
@@ -107,11 +110,13 @@ class TopicTree(Generic[SubscriberT]):
         """Add or replace a subscription [MQTT-3.8.4-3], in a shared group if one is named. True when it is the first
         with this filter."""
         node = self._root
+        in_reach = False
         for level in topic_filter.split("/"):
+            in_reach = in_reach or level == "+"
             child = node.children.get(level)
             if child is None:
                 child = node.children[level] = _Node()
-                self.nodes += _places(level)
+                self.nodes += _places(level, in_reach)
             node = child
         is_first = node.is_empty
         if group is None:
@@ -131,13 +136,15 @@ class TopicTree(Generic[SubscriberT]):
 
     def unsubscribe(self, topic_filter: str, subscriber: SubscriberT, group: str | None = None) -> bool:
         """Remove a subscription if it is there. True when it was the last with this filter."""
-        path: list[tuple[_Node[SubscriberT], str]] = []
+        path: list[tuple[_Node[SubscriberT], str, bool]] = []
         node = self._root
+        in_reach = False
         for level in topic_filter.split("/"):
+            in_reach = in_reach or level == "+"
             child = node.children.get(level)
             if child is None:
                 return False
-            path.append((node, level))
+            path.append((node, level, in_reach))
             node = child
         groups = len(node.groups or ())
         if not _remove(node, subscriber, group):
@@ -147,12 +154,12 @@ class TopicTree(Generic[SubscriberT]):
             self.nodes -= _places(group)
         self.known.clear()
         is_last = node.is_empty
-        for parent, level in reversed(path):
+        for parent, level, in_reach in reversed(path):
             child = parent.children[level]
             if child.children or not child.is_empty:
                 break
             del parent.children[level]
-            self.nodes -= _places(level)
+            self.nodes -= _places(level, in_reach)
         return is_last
 
     def groups(self, topic_filter: str) -> int:
@@ -224,9 +231,9 @@ class TopicTree(Generic[SubscriberT]):
         return found, looked_at
 
 
-def _places(name: str) -> int:
-    """What a name counts as: one place in the tree, and more when it is long."""
-    return 1 + len(name) // 256
+def _places(name: str, in_reach: bool = False) -> int:
+    """What a name counts as: one place in the tree, and more when it is long or in reach of many topics."""
+    return (PLACES_IN_REACH if in_reach else 1) + len(name) // 256
 
 
 def _remove(node: _Node[SubscriberT], subscriber: SubscriberT, group: str | None) -> bool:
