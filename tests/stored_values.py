@@ -6,11 +6,11 @@ from typing import Any
 
 from headwater.persistence import StoredOutgoing, StoredRetained, StoredSession, StoredSubscription, StoredWill
 
-WILL = StoredWill("home/porch/state", b"gone", 1, True, b"\x01\x01", 60, 5)
+WILL = StoredWill("home/porch/state", b"gone", 1, True, b"\x01\x01")
 
 
 def session(session_id: int, client_id: str | None = None, **values: Any) -> StoredSession:
-    defaults: dict[str, Any] = {"owner": "account:5", "level": 5, "expiry_s": 3600, "disconnected_at_ns": None}
+    defaults: dict[str, Any] = {"owner": "account:5", "expiry_s": 3600, "disconnected_at_ns": None}
     client_id = f"client-{session_id}" if client_id is None else client_id
     return StoredSession(session_id=session_id, client_id=client_id, **({"will": None} | defaults | values))
 
@@ -28,5 +28,4 @@ def outgoing(session_id: int, packet_id: int, position: int | None = None, **val
 
 def retained(topic: str, tree: str = "account:5", **values: Any) -> StoredRetained:
     defaults: dict[str, Any] = {"payload": b"on", "qos": 1, "properties": b"", "expires_at_ns": None}
-    defaults |= {"stored_at_ns": 1, "publisher": "device:7"}
     return StoredRetained(tree=tree, topic=topic, **(defaults | values))

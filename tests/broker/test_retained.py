@@ -269,7 +269,7 @@ async def test_what_was_not_sent_when_a_client_went_is_sent_when_it_is_back(buil
 async def test_what_an_account_left_that_went_while_the_server_was_down(build: Build) -> None:
     kept = MemorySessionStore()
     trees = ("account:1", "account:99", "anonymous")
-    rows = [StoredRetained(tree, "t", b"x", 1, b"", None, 0, "") for tree in trees]
+    rows = [StoredRetained(tree, "t", b"x", 1, b"", None) for tree in trees]
     kept.apply([(ChangeKind.SAVE_RETAINED, row) for row in rows])
     house: House = await build(kept=kept)
     assert house.broker.retained.messages == 2

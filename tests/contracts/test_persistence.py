@@ -23,6 +23,7 @@ from headwater.persistence import (
     StoredRetained,
     StoredSession,
     StoredSubscription,
+    StoredWill,
 )
 from headwater.persistence import ChangeKind as Kind
 from headwater.persistence.memory import MemorySessionStore
@@ -77,9 +78,9 @@ def test_a_new_store_is_empty(engine: Engine) -> None:
 def test_every_value_comes_back_as_it_was(engine: Engine) -> None:
     sessions = [
         session(1),
-        session(2, "", owner="anonymous", level=3, expiry_s=2**32 - 1, disconnected_at_ns=2**62),
+        session(2, "", owner="anonymous", expiry_s=2**32 - 1, disconnected_at_ns=2**62),
         session(3, "Grüße 🌦", will=WILL),
-        session(4, will=WILL._replace(payload=b"", properties=b"", expiry_s=None, delay_s=0, retain=False)),
+        session(4, will=WILL._replace(payload=b"", properties=b"", retain=False)),
         session(MAX_SESSION_ID, "client-1", owner="device:7"),
     ]
     subscriptions = [
@@ -95,7 +96,7 @@ def test_every_value_comes_back_as_it_was(engine: Engine) -> None:
     ]
     kept = [
         retained("home/porch", payload=b"\x00\xff" * 5000, properties=b"\x01\x01", expires_at_ns=2**62),
-        retained("home/porch", tree="anonymous", payload=b"", qos=0, publisher=""),
+        retained("home/porch", tree="anonymous", payload=b"", qos=0),
     ]
     received = [PacketKey(1, 1), PacketKey(1, 65_535), PacketKey(MAX_SESSION_ID, 65_535)]
     engine.store.apply(
@@ -135,7 +136,7 @@ def test_saving_again_replaces(engine: Engine) -> None:
         (Kind.SAVE_SESSION, session(1, disconnected_at_ns=5)),
         (Kind.SAVE_SUBSCRIPTION, subscription(1, "a", 2)),
         (Kind.SAVE_OUTGOING, outgoing(1, 1, 50, payload=b"new")),
-        (Kind.SAVE_RETAINED, retained("a", payload=b"new", stored_at_ns=9)),
+        (Kind.SAVE_RETAINED, retained("a", payload=b"new", expires_at_ns=9)),
         (Kind.SAVE_RECEIVED, (1, 1)),
     ]
     expected = LoadedState(
@@ -143,7 +144,7 @@ def test_saving_again_replaces(engine: Engine) -> None:
         [subscription(1, "a", 2)],
         [outgoing(1, 1, 50, payload=b"new")],
         [PacketKey(1, 1)],
-        [retained("a", payload=b"new", stored_at_ns=9)],
+        [retained("a", payload=b"new", expires_at_ns=9)],
     )
     engine.store.apply(first)
     engine.store.apply(second)
@@ -354,16 +355,7 @@ def messages(draw: st.DrawFn) -> StoredOutgoing:
     return StoredOutgoing(session_id, packet_id, position, topic, *values, ids, draw(FLAGS), draw(FLAGS))
 
 
-WILLS = st.none() | st.tuples(FILTERS, BYTES, st.integers(0, 2), FLAGS, BYTES, st.none() | st.integers(0, 9)).map(
-    lambda values: WILL._replace(
-        topic=values[0],
-        payload=values[1],
-        qos=values[2],
-        retain=values[3],
-        properties=values[4],
-        expiry_s=values[5],
-    )
-)
+WILLS = st.none() | st.builds(StoredWill, FILTERS, BYTES, st.integers(0, 2), FLAGS, BYTES)
 CHANGES: st.SearchStrategy[Change] = st.one_of(
     st.builds(
         lambda session_id, will, at_ns: (

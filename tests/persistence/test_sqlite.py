@@ -52,7 +52,7 @@ def test_the_file_shrinks_bit_by_bit_after_a_queue_was_drained(path: Path) -> No
         store.apply([(ChangeKind.DELETE_SESSION, 2)])
         sizes = [pages(store)]
         for number in range(20):
-            store.apply([(ChangeKind.SAVE_RETAINED, retained("a", stored_at_ns=number))])
+            store.apply([(ChangeKind.SAVE_RETAINED, retained("a", expires_at_ns=number))])
             sizes.append(pages(store))
         steps = [before - after for before, after in zip([full, *sizes], sizes, strict=False)]
         assert max(steps) <= 64 + 1, "and a page of SQLite's own map of pages"
@@ -79,7 +79,7 @@ def test_a_file_with_few_unused_pages_is_left_alone(path: Path) -> None:
         full = pages(store)
         store.apply([(ChangeKind.DELETE_SESSION, 2)])
         for number in range(engine.TIDY_COMMITS + 1):
-            store.apply([(ChangeKind.SAVE_RETAINED, retained("a", stored_at_ns=number))])
+            store.apply([(ChangeKind.SAVE_RETAINED, retained("a", expires_at_ns=number))])
         assert pages(store) >= full
 
 

@@ -134,7 +134,7 @@ def test_a_value_that_cannot_be_stored_leaves_nothing_of_its_batch(tmp_path: Pat
     path = tmp_path / "broker.db"
     with open_sqlite_session_store(path) as store:
         store.apply(changes_of(0, 1))
-        for bad in (retained("x", payload=None), retained("\ud800"), retained("x", stored_at_ns=2**63)):
+        for bad in (retained("x", payload=None), retained("\ud800"), retained("x", expires_at_ns=2**63)):
             with pytest.raises(Exception) as caught:  # noqa: PT011  what it is depends on the driver's version
                 store.apply([*changes_of(1, 600), (ChangeKind.SAVE_RETAINED, bad)])
             assert not isinstance(caught.value, StorageError)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from headwater.broker.journal import Journal
 from headwater.mqtt.message import Message
-from headwater.mqtt.packets import NO_PROPERTIES, PropertyId, Subscription, Will
+from headwater.mqtt.packets import NO_PROPERTIES, Subscription, Will
 from headwater.mqtt.properties import parse_properties, render_properties
 from headwater.mqtt.publishing import Pending
 from headwater.mqtt.session import Outgoing, OutgoingState
@@ -96,7 +96,7 @@ def outgoing_of(stored: StoredOutgoing, clocks: Clocks) -> Outgoing:
 def retained_row(tree: str, message: Message, clocks: Clocks) -> StoredRetained:
     expires_at_ns = clocks.to_wall_ns(message.expires_at_s)
     topic, payload, qos, properties = message.topic, message.payload, message.qos, message.properties
-    return StoredRetained(tree, topic, payload, qos, properties, expires_at_ns, clocks.now_ns(), "")
+    return StoredRetained(tree, topic, payload, qos, properties, expires_at_ns)
 
 
 def read_retained(stored: StoredRetained, clocks: Clocks) -> Message:
@@ -124,8 +124,7 @@ def will_row(will: Will | None) -> StoredWill | None:
     if will is None:
         return None
     properties = render_properties(will.properties) if will.properties else b""
-    delay_s = will.properties.get(PropertyId.WILL_DELAY_INTERVAL, 0)
-    return StoredWill(will.topic, will.payload, will.qos, will.retain, properties, None, delay_s)
+    return StoredWill(will.topic, will.payload, will.qos, will.retain, properties)
 
 
 def read_will(stored: StoredWill | None) -> Will | None:
@@ -140,9 +139,8 @@ def session_row(
     owner: str,
     client_id: str,
     *,
-    level: int,
     expiry_s: int,
     disconnected_at_ns: int | None,
     will: Will | None,
 ) -> StoredSession:
-    return StoredSession(session_id, owner, client_id, level, expiry_s, disconnected_at_ns, will_row(will))
+    return StoredSession(session_id, owner, client_id, expiry_s, disconnected_at_ns, will_row(will))

@@ -39,7 +39,6 @@ class Entry:
 
     session: Session
     principal: Principal
-    level: int = 4
     ends_at_s: float | None = None
     """When an offline session ends (loop time); None while its client is connected."""
     disconnected_at_ns: int | None = None
@@ -106,7 +105,7 @@ class Sessions:
         return self._entries.get((principal.key, client_id))
 
     def open(
-        self, principal: Principal, client_id: str, *, level: int, is_clean: bool, expiry_s: int, will: Will | None
+        self, principal: Principal, client_id: str, *, is_clean: bool, expiry_s: int, will: Will | None
     ) -> tuple[Session, bool]:
         """The session for a client that has signed in, and whether it was there before. An older connection of it must
         be gone already. Raises TooManySessions.
@@ -129,7 +128,7 @@ class Sessions:
                 raise TooManySessions
             entry = self._entries[key] = Entry(self._make(principal, client_id), principal)
         session = entry.session
-        entry.principal, entry.level = principal, level
+        entry.principal = principal
         entry.ends_at_s = entry.disconnected_at_ns = None
         session.expiry_s, session.will = expiry_s, will
         if expiry_s and session.record is None:
@@ -173,7 +172,6 @@ class Sessions:
                 session.number,
                 session.owner,
                 session.client_id,
-                level=entry.level,
                 expiry_s=session.expiry_s,
                 disconnected_at_ns=entry.disconnected_at_ns,
                 will=session.will,
@@ -245,7 +243,7 @@ class Sessions:
         session.number, session.expiry_s = stored.session_id, stored.expiry_s
         session.will = read_will(stored.will)
         session.record = JournalRecord(self._journal, self._clocks, stored.session_id)
-        entry = self._entries[key] = Entry(session, principal, stored.level)
+        entry = self._entries[key] = Entry(session, principal)
         entry.disconnected_at_ns = stored.disconnected_at_ns or self._clocks.now_ns()
         self._stored[principal.account_id] += 1
         return entry

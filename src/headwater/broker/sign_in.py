@@ -160,7 +160,6 @@ class SignIn:
             session, is_present = self._sessions.open(
                 principal,
                 client_id,
-                level=connect.level,
                 is_clean=connect.clean_session,
                 expiry_s=expiry_s,
                 will=connect.will,

@@ -24,9 +24,7 @@ class StoredWill(NamedTuple):
     qos: int
     retain: bool
     properties: bytes
-    """As the broker encodes them; empty when there are none."""
-    expiry_s: int | None
-    delay_s: int
+    """As the broker encodes them, expiry and delay among them; empty when there are none."""
 
 
 class StoredSession(NamedTuple):
@@ -38,8 +36,6 @@ class StoredSession(NamedTuple):
     """Such as `account:5`, `device:7`, `anonymous`."""
     client_id: str
     """With the owner, what tells a session from all others. Neither changes while the session exists."""
-    level: int
-    """The protocol level of its latest connection: a `ProtocolLevel`."""
     expiry_s: int
     """How long it outlives its connection."""
     disconnected_at_ns: int | None
@@ -84,8 +80,6 @@ class StoredRetained(NamedTuple):
     qos: int
     properties: bytes
     expires_at_ns: int | None
-    stored_at_ns: int
-    publisher: str
 
 
 class PacketKey(NamedTuple):

@@ -36,7 +36,7 @@ log = Log(__name__)
 DATABASE_NAME = "broker.db"
 
 MAX_ROWS = 512
-"""Of one statement: with 13 columns a fifth of the variables that SQLite allows by default."""
+"""Of one statement: with 11 columns a sixth of the variables that SQLite allows by default."""
 MAX_KEPT_BYTES = 64 * 2**10
 """A compiled statement keeps a copy of its last values. When there was more in them, it is run once more without."""
 SPARE_PAGES = 4096
@@ -67,17 +67,16 @@ class _Insert(NamedTuple):
 
 
 # REPLACE also takes the place of another session with this owner and client id.
-_SAVE_SESSIONS = _Insert("session", 13, bulky=(7, 10))
+_SAVE_SESSIONS = _Insert("session", 10, bulky=(6, 9))
 _SAVE_SUBSCRIPTIONS = _Insert("subscription", 4, bulky=())
 _SAVE_OUTGOING = _Insert("outgoing", 11, bulky=(3, 6))
 # An update in place: a retained message is written over much more often than made.
 _SAVE_RETAINED = _Insert(
     "retained",
-    8,
+    6,
     bulky=(2, 4),
     on_conflict="ON CONFLICT (tree, topic) DO UPDATE SET payload = excluded.payload, qos = excluded.qos,"
-    " properties = excluded.properties, expires_at_ns = excluded.expires_at_ns,"
-    " stored_at_ns = excluded.stored_at_ns, publisher = excluded.publisher",
+    " properties = excluded.properties, expires_at_ns = excluded.expires_at_ns",
 )
 
 # Any number of keys travel as one JSON array, so that one statement takes them all.

@@ -1,15 +1,21 @@
-"""Opens the broker's SQLite file safely, and makes it when there is none. Knows tables and versions, no changes."""
+"""Opens the broker's SQLite file safely, makes it when there is none, and brings a former format up to date. Knows
+tables and versions, no changes."""
 
 from __future__ import annotations
 
 import sqlite3
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from headwater.errors import ConfigurationError, StorageError
 from headwater.files import write_atomically
+from headwater.logs import Log
 
-FORMAT_VERSION = 1
+log = Log(__name__)
+
+FORMAT_VERSION = 2
 APPLICATION_ID = 0x48574252  # "HWBR": tells our file from other programs' databases
 BUSY_TIMEOUT_MS = 5000
 CHECKPOINT_PAGES = 4000
@@ -19,6 +25,7 @@ LOG_SIZE_LIMIT_BYTES = 64 * 2**20
 
 # A session and a packet id make one integer key (sqlite_rows.py): rows of a session lie side by side, and
 # the table is its own index. Parts have no foreign keys to their session, because checking would cost each of them.
+# Every column is read by the broker; what no code reads is not stored.
 _SCHEMA = f"""
 PRAGMA auto_vacuum = INCREMENTAL;
 BEGIN;
@@ -26,7 +33,6 @@ CREATE TABLE session (
     session_id INTEGER PRIMARY KEY,
     owner TEXT NOT NULL,
     client_id TEXT NOT NULL,
-    level INTEGER NOT NULL,
     expiry_s INTEGER NOT NULL,
     disconnected_at_ns INTEGER,
     will_topic TEXT,
@@ -34,8 +40,6 @@ CREATE TABLE session (
     will_qos INTEGER,
     will_retain INTEGER,
     will_properties BLOB,
-    will_expiry_s INTEGER,
-    will_delay_s INTEGER,
     UNIQUE (owner, client_id)
 );
 CREATE TABLE subscription (
@@ -68,8 +72,6 @@ CREATE TABLE retained (
     qos INTEGER NOT NULL,
     properties BLOB NOT NULL,
     expires_at_ns INTEGER,
-    stored_at_ns INTEGER NOT NULL,
-    publisher TEXT NOT NULL,
     PRIMARY KEY (tree, topic)
 );
 PRAGMA application_id = {APPLICATION_ID};
@@ -77,9 +79,23 @@ PRAGMA user_version = {FORMAT_VERSION};
 COMMIT;
 """
 
+_UPGRADES: Mapping[int, str] = MappingProxyType(
+    {
+        1: """
+ALTER TABLE session DROP COLUMN level;
+ALTER TABLE session DROP COLUMN will_expiry_s;
+ALTER TABLE session DROP COLUMN will_delay_s;
+ALTER TABLE retained DROP COLUMN stored_at_ns;
+ALTER TABLE retained DROP COLUMN publisher;
+""",
+    }
+)
+"""What makes the next format of each former one."""
+
 
 def open_file(path: Path) -> sqlite3.Connection:
-    """Open the file, after making it (private to its owner) if there is none. Transactions are the caller's.
+    """Open the file, after making it (private to its owner) if there is none. One of a former format becomes one of
+    today's, which an older Headwater refuses. Transactions are the caller's.
 
     Raises `ConfigurationError` when it cannot be used as it is: no right to it, in use by another process, a newer
     format, or not a file of this kind. Raises `StorageError` when it is damaged. The file is left as it is then.
@@ -101,6 +117,7 @@ def open_file(path: Path) -> sqlite3.Connection:
     try:
         _check_format(connection, path)
         _set_up(connection)
+        _upgrade(connection)
     except sqlite3.Error as error:
         connection.close()
         raise _explain(error, path) from error
@@ -129,10 +146,10 @@ def _create(path: Path) -> None:
 def _check_format(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}").close()
     application_id = connection.execute("PRAGMA application_id").fetchone()[0]
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    version = _version_of(connection)
     if application_id != APPLICATION_ID:
         raise ConfigurationError(f"{path} is an SQLite database, but not the broker's: move it away.")
-    if version > FORMAT_VERSION:
+    if version != FORMAT_VERSION and version not in _UPGRADES:
         raise ConfigurationError(
             f"{path} has format {version}, this Headwater knows {FORMAT_VERSION} at most: use a newer one."
         )
@@ -153,6 +170,21 @@ def _set_up(connection: sqlite3.Connection) -> None:
     # A file that can only be read, or that another process writes, should be known before the first message comes.
     connection.execute("BEGIN IMMEDIATE").close()
     connection.execute("ROLLBACK").close()
+
+
+def _upgrade(connection: sqlite3.Connection) -> None:
+    """In one transaction: a start that is cut off, or finds the disk full, leaves the file as it was."""
+    version = _version_of(connection)
+    if version == FORMAT_VERSION:
+        return
+    log.info("the broker's file is brought up to date", format=version, new_format=FORMAT_VERSION)
+    steps = "".join(_UPGRADES[former] for former in range(version, FORMAT_VERSION))
+    connection.executescript(f"BEGIN IMMEDIATE; {steps} PRAGMA user_version = {FORMAT_VERSION}; COMMIT;").close()
+
+
+def _version_of(connection: sqlite3.Connection) -> int:
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return version
 
 
 def _explain(error: sqlite3.Error, path: Path) -> ConfigurationError | StorageError:

@@ -24,12 +24,12 @@ def session_row(session: StoredSession) -> tuple[Any, ...]:
 
 
 def session_of(row: tuple[Any, ...]) -> StoredSession:
-    session_id, owner, client_id, level, expiry_s, disconnected_at_ns, *will_row = row
-    topic, payload, qos, retain, properties, will_expiry_s, delay_s = will_row
+    session_id, owner, client_id, expiry_s, disconnected_at_ns, *will_row = row
+    topic, payload, qos, retain, properties = will_row
     will = None
     if topic is not None:
-        will = StoredWill(topic, payload, qos, bool(retain), properties, will_expiry_s, delay_s)
-    return StoredSession(session_id, owner, client_id, level, expiry_s, disconnected_at_ns, will)
+        will = StoredWill(topic, payload, qos, bool(retain), properties)
+    return StoredSession(session_id, owner, client_id, expiry_s, disconnected_at_ns, will)
 
 
 def outgoing_row(message: StoredOutgoing) -> tuple[Any, ...]:
