@@ -15,6 +15,7 @@ import tempfile
 import time
 from array import array
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -74,7 +75,7 @@ def measure(append: Append, size: int, seconds: float, start_ns: int) -> Measure
 
 
 def measure_headwater(directory: Path, size: int, seconds: float) -> Measured:
-    with open_duck_store(directory) as store:
+    with closing(open_duck_store(directory)) as store:
         series = [Series(n, SeriesKey(n // 8, "channel"), f"field{n % 8 + 1}", ValueType.FLOAT) for n in range(SERIES)]
         store.append(Batch(series))
         return measure(lambda columns: store.append(Batch(columns={columns.type: columns})), size, seconds, 0)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -453,7 +453,7 @@ STEPS = st.one_of(
 def test_the_file_holds_what_was_recorded(tmp_path_factory: pytest.TempPathFactory, steps: list[Any]) -> None:
     path = tmp_path_factory.mktemp("journal") / "broker.db"
     expected = asyncio.run(record(path, steps))
-    with open_sqlite_session_store(path) as store:
+    with closing(open_sqlite_session_store(path)) as store:
         assert {(message.session_id, message.packet_id): message for message in store.load().outgoing} == expected
 
 
@@ -461,7 +461,7 @@ async def record(path: Path, steps: list[Any]) -> dict[tuple[int, int], Any]:
     """Take the steps that are possible, as a broker would. Answers the messages that remain."""
     messages: dict[tuple[int, int], Any] = {}
     position = 0
-    with open_sqlite_session_store(path) as store:
+    with closing(open_sqlite_session_store(path)) as store:
         journal = Journal(store, JournalLimits(flush_interval_s=0.0005))
         for session_id in (1, 2):
             journal.save_session(session(session_id))

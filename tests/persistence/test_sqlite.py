@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,7 @@ def fill(store: SessionStore) -> None:
 
 @pytest.mark.usefixtures("_small_limits")
 def test_the_file_shrinks_bit_by_bit_after_a_queue_was_drained(path: Path) -> None:
-    with open_sqlite_session_store(path) as store:
+    with closing(open_sqlite_session_store(path)) as store:
         fill(store)
         full = pages(store)
         assert full > 900
@@ -63,18 +64,18 @@ def test_the_file_shrinks_bit_by_bit_after_a_queue_was_drained(path: Path) -> No
 
 @pytest.mark.usefixtures("_small_limits")
 def test_the_file_shrinks_at_the_start(path: Path) -> None:
-    with open_sqlite_session_store(path) as store:
+    with closing(open_sqlite_session_store(path)) as store:
         fill(store)
         full = pages(store)
         store.apply([(ChangeKind.DELETE_SESSION, 1)])
         store.apply([(ChangeKind.DELETE_SESSION, 2)])
-    with open_sqlite_session_store(path) as store:
+    with closing(open_sqlite_session_store(path)) as store:
         assert store.load().sessions == []
         assert pages(store) < full // 10
 
 
 def test_a_file_with_few_unused_pages_is_left_alone(path: Path) -> None:
-    with open_sqlite_session_store(path) as store:
+    with closing(open_sqlite_session_store(path)) as store:
         fill(store)
         full = pages(store)
         store.apply([(ChangeKind.DELETE_SESSION, 2)])
@@ -85,7 +86,7 @@ def test_a_file_with_few_unused_pages_is_left_alone(path: Path) -> None:
 
 def test_the_log_stays_small(path: Path) -> None:
     log = path.with_name("broker.db-wal")
-    with open_sqlite_session_store(path) as store:
+    with closing(open_sqlite_session_store(path)) as store:
         store.apply([(ChangeKind.SAVE_SESSION, session(1))])
         largest = 0
         for number in range(60):
@@ -101,7 +102,7 @@ def test_the_log_stays_small(path: Path) -> None:
 
 def test_large_values_do_not_stay_in_memory(path: Path) -> None:
     large = b"x" * 30_000_000
-    with open_sqlite_session_store(path) as store:
+    with closing(open_sqlite_session_store(path)) as store:
         store.load()
         before = resident_bytes()
         store.apply(

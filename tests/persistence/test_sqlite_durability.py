@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -68,7 +69,7 @@ def check_whole(state: LoadedState, messages: int) -> int:
 
 
 def load(path: Path) -> LoadedState:
-    with open_sqlite_session_store(path) as store:
+    with closing(open_sqlite_session_store(path)) as store:
         return store.load()
 
 
@@ -117,7 +118,7 @@ def limit_pages(store: SessionStore, pages: int) -> None:
 
 def test_a_batch_for_which_there_is_no_room_leaves_nothing_and_can_come_again(tmp_path: Path) -> None:
     path = tmp_path / "broker.db"
-    with open_sqlite_session_store(path) as store:
+    with closing(open_sqlite_session_store(path)) as store:
         store.apply(changes_of(0, 10))
         limit_pages(store, 20)
         for _ in range(2):
@@ -132,7 +133,7 @@ def test_a_batch_for_which_there_is_no_room_leaves_nothing_and_can_come_again(tm
 
 def test_a_value_that_cannot_be_stored_leaves_nothing_of_its_batch(tmp_path: Path) -> None:
     path = tmp_path / "broker.db"
-    with open_sqlite_session_store(path) as store:
+    with closing(open_sqlite_session_store(path)) as store:
         store.apply(changes_of(0, 1))
         for bad in (retained("x", payload=None), retained("\ud800"), retained("x", expires_at_ns=2**63)):
             with pytest.raises(Exception) as caught:  # noqa: PT011  what it is depends on the driver's version
@@ -143,7 +144,7 @@ def test_a_value_that_cannot_be_stored_leaves_nothing_of_its_batch(tmp_path: Pat
 
 def test_a_file_that_can_no_longer_be_written_is_reported(tmp_path: Path) -> None:
     connection = open_file(tmp_path / "broker.db")
-    with SqliteSessionStore(connection) as store:
+    with closing(SqliteSessionStore(connection)) as store:
         store.apply(changes_of(0, 1))
         connection.execute("PRAGMA query_only = ON").close()
         with pytest.raises(StorageError, match="readonly"):
@@ -160,7 +161,7 @@ def as_left_by_a_crash(tmp_path: Path, batches: int) -> Path:
     """Apply batches of one message and copy the files before the store is closed. Answers the copied log."""
     directory = tmp_path / "store"
     directory.mkdir()
-    with open_sqlite_session_store(directory / "broker.db") as store:
+    with closing(open_sqlite_session_store(directory / "broker.db")) as store:
         for number in range(batches):
             store.apply(changes_of(number, 1))
         shutil.copytree(directory, tmp_path / "copy")
@@ -174,7 +175,7 @@ def test_a_torn_end_of_the_log_costs_only_what_was_torn(tmp_path: Path, torn_byt
     log.write_bytes(log.read_bytes()[:-torn_bytes])
     path = log.with_name("broker.db")
     assert check_whole(load(path), 1) == 3
-    with open_sqlite_session_store(path) as store:
+    with closing(open_sqlite_session_store(path)) as store:
         store.apply(changes_of(4, 1))
     assert check_whole(load(path), 1) == 4
 

@@ -6,6 +6,7 @@ import os
 import sqlite3
 import stat
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def fill(path: Path, messages: int = 300) -> None:
-    with open_sqlite_session_store(path) as store:
+    with closing(open_sqlite_session_store(path)) as store:
         store.apply([(ChangeKind.SAVE_SESSION, session(1))])
         store.apply(
             [(ChangeKind.SAVE_OUTGOING, outgoing(1, number, payload=b"x" * 500)) for number in range(1, messages + 1)]
@@ -31,7 +32,7 @@ def fill(path: Path, messages: int = 300) -> None:
 
 
 def count_messages(path: Path) -> int:
-    with open_sqlite_session_store(path) as store:
+    with closing(open_sqlite_session_store(path)) as store:
         return len(store.load().outgoing)
 
 
@@ -55,7 +56,7 @@ def refused(path: Path) -> Exception:
 def test_the_files_are_private(path: Path) -> None:
     old_mask = os.umask(0)
     try:
-        with open_sqlite_session_store(path) as store:
+        with closing(open_sqlite_session_store(path)) as store:
             store.apply([(ChangeKind.SAVE_SESSION, session(1))])
             modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
     finally:

@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -81,7 +82,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def loaded(path: Path) -> LoadedState:
-    with open_sqlite_session_store(path) as store:
+    with closing(open_sqlite_session_store(path)) as store:
         state = store.load()
     state.retained.sort()
     return state
@@ -117,7 +118,7 @@ def test_it_becomes_what_a_new_file_is(path: Path, tmp_path: Path) -> None:
 
 
 def test_it_can_be_written_from_then_on(path: Path) -> None:
-    with open_sqlite_session_store(path) as store:
+    with closing(open_sqlite_session_store(path)) as store:
         store.apply([(ChangeKind.SAVE_SESSION, session(3)), (ChangeKind.DELETE_RETAINED, ("anonymous", "lamp"))])
     state = loaded(path)
     assert state.sessions == [*EXPECTED.sessions, session(3)]

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -62,7 +63,7 @@ def test_a_kill_loses_nothing_that_was_acknowledged(tmp_path: Path, rows_per_bat
             writer.send_signal(signal.SIGKILL)
             for line in writer.stdout:  # written before the kill came through
                 acknowledged = int(line)
-        with open_duck_store(directory) as store:
+        with closing(open_duck_store(directory)) as store:
             rows = store.rows([1, 2])
         expected = range(rows.num_rows)
         assert rows.column("at_ns").to_pylist() == list(expected)
@@ -88,7 +89,7 @@ def test_a_full_disk_loses_nothing_that_was_acknowledged(tmp_path: Path, rows_pe
     assert "StorageError: The telemetry store has stopped, most likely because its disk is full" in writer.stderr
     acknowledged = len(writer.stdout.splitlines())
     assert acknowledged > 1
-    with open_duck_store(directory) as store:
+    with closing(open_duck_store(directory)) as store:
         assert store.rows([1, 2]).num_rows in (acknowledged * rows_per_batch, (acknowledged + 1) * rows_per_batch)
         append(store, -1, new_series=[Series(3, KEY, "h", ValueType.INTEGER)], series_id=3)
         assert store.rows([3]).num_rows == 1
@@ -102,7 +103,7 @@ def append(store: DuckStore, at_ns: int, *, new_series: list[Series] | None = No
 
 def as_left_by_a_crash(store_directory: Path, batches: int, copy: Path) -> Path:
     """Append batches of one point and copy the files before the store is closed. Returns the copy of the log."""
-    with open_duck_store(store_directory) as store:
+    with closing(open_duck_store(store_directory)) as store:
         for at_ns in range(batches):
             append(store, at_ns, new_series=[] if at_ns else [Series(1, KEY, "f", ValueType.INTEGER)])
         shutil.copytree(store_directory, copy)
@@ -110,7 +111,7 @@ def as_left_by_a_crash(store_directory: Path, batches: int, copy: Path) -> Path:
 
 
 def times(directory: Path) -> list[int]:
-    with open_duck_store(directory) as store:
+    with closing(open_duck_store(directory)) as store:
         at_ns: list[int] = store.rows([1]).column("at_ns").to_pylist()
         return at_ns
 
@@ -120,7 +121,7 @@ def test_a_torn_end_of_the_log_costs_only_what_was_torn(tmp_path: Path, torn_byt
     log = as_left_by_a_crash(tmp_path / "store", 5, tmp_path / "copy")
     log.write_bytes(log.read_bytes()[:-torn_bytes])
     assert times(log.parent) == [0, 1, 2, 3]
-    with open_duck_store(log.parent) as store:
+    with closing(open_duck_store(log.parent)) as store:
         append(store, 9)
     assert times(log.parent) == [0, 1, 2, 3, 9]
 
@@ -138,7 +139,7 @@ def test_a_transaction_that_fails_midway_leaves_nothing(tmp_path: Path) -> None:
     directory = tmp_path / "store"
     # DuckDB finds the tag that comes twice only after the points were inserted.
     bad = Series(2, SeriesKey(1, "m", (("a", "1"), ("a", "2"))), "f", ValueType.INTEGER)
-    with open_duck_store(directory) as store:
+    with closing(open_duck_store(directory)) as store:
         append(store, 0, new_series=[Series(1, KEY, "f", ValueType.INTEGER)])
         with pytest.raises(StorageError):
             append(store, 1, new_series=[bad])

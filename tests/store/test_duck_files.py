@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import duckdb
@@ -27,12 +28,12 @@ def store_points(directory: Path, count: int) -> None:
     columns = Columns(ValueType.FLOAT)
     for at_ns in range(count):
         columns.append(1, at_ns, at_ns * 0.37)
-    with open_duck_store(directory) as store:
+    with closing(open_duck_store(directory)) as store:
         store.append(Batch([Series(1, SeriesKey(1, "m"), "f", ValueType.FLOAT)], {ValueType.FLOAT: columns}))
 
 
 def read_all(directory: Path) -> list[float]:
-    with open_duck_store(directory) as store:
+    with closing(open_duck_store(directory)) as store:
         values: list[float] = store.rows([1]).column("1").to_pylist()
         return values
 
@@ -40,7 +41,7 @@ def read_all(directory: Path) -> list[float]:
 @pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX's")
 def test_the_files_are_private(directory: Path) -> None:
     directory.mkdir(parents=True, mode=0o755)
-    with open_duck_store(directory):
+    with closing(open_duck_store(directory)):
         assert directory.stat().st_mode & 0o777 == 0o700
         assert (directory / DATABASE_NAME).stat().st_mode & 0o777 == 0o600
 
@@ -56,7 +57,7 @@ def test_a_second_process_is_told_who_has_the_directory(directory: Path) -> None
         "try: open_duck_store(Path(sys.argv[1]))\n"
         "except Exception as error: print(type(error).__name__, error)"
     )
-    with open_duck_store(directory):
+    with closing(open_duck_store(directory)):
         other = subprocess.run(
             [sys.executable, "-c", script, str(directory)], capture_output=True, text=True, timeout=60, check=True
         )

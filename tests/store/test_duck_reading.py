@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ def columns_of(series_ids: list[int], at_ns: list[int], values: list[int]) -> di
 
 def test_order_of_arrival_decides_also_within_a_huge_batch(tmp_path: Path) -> None:
     count = 5 * ROW_GROUP
-    with open_duck_store(tmp_path / "store", threads=4) as store:
+    with closing(open_duck_store(tmp_path / "store", threads=4)) as store:
         times = [number % 1000 for number in range(count)]
         store.append(
             Batch([Series(1, KEY, "f", ValueType.INTEGER)], columns_of([1] * count, times, list(range(count))))
@@ -41,7 +42,7 @@ def test_order_of_arrival_survives_vacuum(tmp_path: Path) -> None:
     count = 3 * ROW_GROUP
     expected = {}
     for generation in range(3):
-        with open_duck_store(directory) as store:
+        with closing(open_duck_store(directory)) as store:
             new = [Series(one, KEY, str(one), ValueType.INTEGER) for one in (1, 2)] if generation == 0 else []
             # Series 2 fills whole row groups, which its deletion empties; series 1 is replaced each time.
             ids = [2] * count + [1] * 1000
@@ -49,14 +50,14 @@ def test_order_of_arrival_survives_vacuum(tmp_path: Path) -> None:
             store.append(Batch(new, columns_of(ids, times, [generation] * (count + 1000))))
             expected = dict.fromkeys(range(1000), generation)
             store.delete([2], start_ns=0)
-        with open_duck_store(directory) as store:
+        with closing(open_duck_store(directory)) as store:
             rows = store.rows([1, 2])
             assert dict(zip(rows.column("at_ns").to_pylist(), rows.column("1").to_pylist(), strict=True)) == expected
             assert rows.column("2").null_count == 1000
 
 
 def test_newest_of_several_types_with_late_and_replaced_points(tmp_path: Path) -> None:
-    with open_duck_store(tmp_path / "store") as store:
+    with closing(open_duck_store(tmp_path / "store")) as store:
         integers = columns_of([1] * 500 + [1] * 400, [*range(500), *[499, 498] * 200], list(range(900)))
         strings = Columns(ValueType.STRING)
         for at_ns in [495, *range(-300, 0), 499, 499]:

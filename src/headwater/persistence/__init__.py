@@ -11,8 +11,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, NamedTuple, Protocol, Self, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 MAX_SESSION_ID = 2**47 - 1
 """A session id and a packet id make one 64-bit key."""
@@ -129,8 +128,7 @@ class LoadedState:
 class SessionStore(Protocol):
     """Durable state of the broker. Every method may block on disk: call it from a worker thread, one call at a time.
 
-    Errors: `StorageError` for whatever the disk refuses, and for any call after `close`. As a context manager, a
-    store closes itself.
+    Errors: `StorageError` for whatever the disk refuses, and for any call after `close`.
     """
 
     def load(self) -> LoadedState:
@@ -152,9 +150,3 @@ class SessionStore(Protocol):
 
     def close(self) -> None:
         """Release the file. May be called again, to no effect."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...

@@ -14,8 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 from headwater.errors import StorageError
 from headwater.logs import Log
@@ -228,14 +227,6 @@ class SqliteSessionStore:
         self._is_closed = True
         with _refusals_explained("closed"):
             self._connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _order_of(message: StoredOutgoing) -> tuple[int, int]:

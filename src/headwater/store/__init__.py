@@ -10,8 +10,8 @@ from __future__ import annotations
 from array import array
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType, TracebackType
-from typing import Any, Protocol, Self
+from types import MappingProxyType
+from typing import Any, Protocol
 
 import pyarrow as pa
 
@@ -85,7 +85,7 @@ class Store(Protocol):
 
     Every method may be called from any thread. Writes (`append`, `delete`) wait for each other; reads run beside
     them and beside each other, and see either all or nothing of a batch. Errors: `StorageError` for whatever the
-    engine or the disk refuses, and for any call after `close`. As a context manager, a store closes itself.
+    engine or the disk refuses, and for any call after `close`.
     """
 
     def append(self, batch: Batch) -> None:
@@ -131,9 +131,3 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Release the files, once reads that are under way have ended. May be called again, to no effect."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...

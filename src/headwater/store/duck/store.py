@@ -12,8 +12,6 @@ import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import duckdb
 import pyarrow as pa
@@ -192,14 +190,6 @@ class DuckStore:
         with self._writing, engine_errors("close its files"):
             self._is_closed = True
             self._connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _prepare_appends(self) -> None:
         for value_type, sql_type in SQL_TYPES.items():
