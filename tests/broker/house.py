@@ -14,6 +14,7 @@ from typing import Any, cast
 from gated_store import GatedStore, until
 from headwater.broker.broker import Broker
 from headwater.broker.connection import Connection
+from headwater.broker.figures import DROP_LIMITS, END_REASONS
 from headwater.broker.journal import Journal, JournalLimits
 from headwater.broker.listeners import Listeners
 from headwater.dialects.thingspeak.mqtt import topics
@@ -170,6 +171,9 @@ class House:
         trees = [*broker.router._space_trees.values(), *broker.router._own_trees.values()]
         assert all(tree.is_empty for tree in trees), "a subscription has outlived its session"
         assert not broker.router.subscriptions
+        totals = broker.figures.totals()
+        assert totals.refused.keys() == set(END_REASONS), "a reason that is not counted from the start"
+        assert totals.dropped.keys() == set(DROP_LIMITS), "a limit that is not counted from the start"
 
 
 async def open_house(

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from gated_store import until
+from headwater.broker.figures import DROP_LIMITS, END_REASONS
+from headwater.mqtt.message import Message
 from headwater.mqtt.packets import Connect, Disconnect, ProtocolLevel
 from headwater.mqtt.reason_codes import ReasonCode
 
 from .house import ADA, BOB, SENSOR, House, as_account, as_device, as_lasting, as_nobody
 
 Build = Callable[..., Any]
+PAGE = Path(__file__).parents[2] / "docs" / "monitoring.md"
+
+
+def counted(numbers: Mapping[str, int]) -> dict[str, int]:
+    """Without what has not happened."""
+    return {name: number for name, number in numbers.items() if number}
 
 
 async def test_who_is_there(house: House) -> None:
@@ -61,7 +70,7 @@ async def test_drops_are_counted_by_limit_and_account(build: Build) -> None:
         await lazy.publish("t", b"x")
     totals = house.presence.totals()
     assert totals is not None
-    assert totals.dropped == {"max_queued_messages": 3}
+    assert counted(totals.dropped) == {"max_queued_messages": 3}
     assert (totals.queued_messages, totals.sessions, totals.subscriptions) == (2, 1, 1), "one is in flight"
     [of] = [of for of in house.presence.account_totals() if of.account_id == ADA]
     assert of.dropped == 3
@@ -79,7 +88,7 @@ async def test_a_person_ends_a_connection(house: House) -> None:
     await house.only()
     totals = house.presence.totals()
     assert totals is not None
-    assert totals.refused == {}, "it was no fault"
+    assert counted(totals.refused) == {}, "it was no fault"
 
 
 async def test_reasons_are_few_whatever_strangers_send(house: House) -> None:
@@ -90,7 +99,7 @@ async def test_reasons_are_few_whatever_strangers_send(house: House) -> None:
         await client.expect_closed()
     totals = house.presence.totals()
     assert totals is not None
-    assert totals.refused == {"unsupported protocol version": 34}
+    assert counted(totals.refused) == {"unsupported protocol version": 34}
 
 
 async def test_only_clients_that_have_signed_in_are_counted(house: House) -> None:
@@ -104,7 +113,7 @@ async def test_only_clients_that_have_signed_in_are_counted(house: House) -> Non
     totals = house.presence.totals()
     assert totals is not None
     assert (totals.connections, totals.max_connections, totals.connections_total) == (1, 1, 2)
-    assert totals.refused == {"not authorized": 1}, "the one that was taken over is no fault"
+    assert counted(totals.refused) == {"not authorized": 1}, "the one that was taken over is no fault"
 
 
 async def test_what_is_kept_is_counted(house: House) -> None:
@@ -119,3 +128,26 @@ async def test_what_is_kept_is_counted(house: House) -> None:
     assert totals is not None
     assert (totals.sessions, totals.sessions_offline, totals.retained_messages) == (1, 1, 1)
     assert totals.retained_bytes > 0
+
+
+async def test_every_reason_and_limit_is_counted_from_the_start(house: House) -> None:
+    """`House` checks of every test that nothing else is counted."""
+    totals = house.presence.totals()
+    assert totals is not None
+    assert totals.refused == dict.fromkeys(END_REASONS, 0)
+    assert totals.dropped == dict.fromkeys(DROP_LIMITS, 0)
+
+
+def test_the_page_on_monitoring_names_every_reason_and_limit() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert [name for name in END_REASONS + DROP_LIMITS if f"`{name}`" not in page] == []
+
+
+async def test_drops_are_told_of_accounts_whose_clients_are_all_away(build: Build) -> None:
+    earlier: House = await build()
+    await earlier.connect(as_lasting(as_account(ADA, "c"), level=4))
+    house: House = await build(kept=await earlier.kept_at_a_crash())
+    house.broker.figures.count_drop(house.session("c"), "max_queued_messages", Message("t", b"t", b"x", 1))
+    assert {of.account_id: of.dropped for of in house.presence.account_totals()} == {ADA: 1}
+    house.broker.figures.forget_old({BOB})
+    assert {of.account_id: of.dropped for of in house.presence.account_totals()} == {None: 1}

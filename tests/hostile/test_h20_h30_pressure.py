@@ -373,9 +373,7 @@ async def test_a_shared_group_of_thousands_who_are_away(house: House) -> None:
     assert await client.subscribe("$share/g/t", 1) == 1
     connection = house.connection("member-0")
     for number in range(1, 3_000):
-        session, _ = sessions.open(
-            connection.principal, f"member-{number}", level=5, is_clean=True, expiry_s=100, will=None
-        )
+        session, _ = sessions.open(connection.principal, f"member-{number}", is_clean=True, expiry_s=100, will=None)
         assert sessions.subscribe(session, connection.principal, Subscription("$share/g/t", 1), 0) == 1
         sessions.disconnected(session, connection.principal)
     assert router.subscriptions == 3_000

@@ -22,6 +22,43 @@ if TYPE_CHECKING:
 
 DROPPING_ENDS_S = 60.0
 """Messages for a client that are dropped again after so long are logged again."""
+END_REASONS = (
+    "a message could not be stored",
+    "an internal fault",
+    "bad authentication method",
+    "banned",
+    "client identifier not valid",
+    "does not read its last bytes",
+    "does not read what it is sent",
+    "keep alive ran out",
+    "limit max_connections",
+    "limit max_connections_per_address",
+    "limit max_connects_per_second_per_address",
+    "malformed packet",
+    "no CONNECT in time",
+    "not authorized",
+    "packet too large",
+    "protocol error",
+    "quota exceeded",
+    "receive maximum exceeded",
+    "server busy",
+    "topic alias invalid",
+    "topic name invalid",
+    "unsupported protocol version",
+)
+DROP_LIMITS = (
+    "max_queued_bytes",
+    "max_queued_bytes_per_account",
+    "max_queued_bytes_total",
+    "max_queued_messages",
+    "max_write_buffer_bytes",
+    "maximum_packet_size",
+    "message_expiry",
+    "packet_identifiers",
+    "session_ended",
+)
+"""Counted from the start, at 0: what watches a counter for growth does not see the first step of one that appears
+with it."""
 _PROTOCOLS = {ProtocolLevel.V31: "3.1", ProtocolLevel.V311: "3.1.1", ProtocolLevel.V5: "5.0"}
 
 log = Log(__name__)
@@ -36,15 +73,15 @@ class Figures:
         self._started_at_ns = time.time_ns()
         self._gone: dict[int | None, Counter[str]] = {}
         """What connections that are gone had counted, by account."""
-        self._refused: Counter[str] = Counter()
-        self._dropped: Counter[str] = Counter()
+        self._refused = Counter(dict.fromkeys(END_REASONS, 0))
+        self._dropped = Counter(dict.fromkeys(DROP_LIMITS, 0))
         self._dropped_by_account: Counter[int | None] = Counter()
         self._dropping: dict[int, float] = {}
 
     # -- counting ----------------------------------------------------------------------------------------------
 
     def count_end(self, reason: str) -> None:
-        """A connection was refused, or ended for a fault, from this side. `reason` is one of a few fixed texts."""
+        """A connection was refused, or ended for a fault, from this side. `reason` is one of END_REASONS."""
         self._refused[reason] += 1
 
     def count_gone(self, connection: Connection) -> None:
@@ -70,6 +107,8 @@ class Figures:
         for account_id in [i for i in self._gone if i is not None and i not in account_ids]:
             kept = self._gone.setdefault(None, Counter())
             kept.update(self._gone.pop(account_id))
+        for account_id in [i for i in self._dropped_by_account if i is not None and i not in account_ids]:
+            self._dropped_by_account[None] += self._dropped_by_account.pop(account_id)
 
     # -- services.presence.PresenceSource -----------------------------------------------------------------------
 
@@ -115,6 +154,8 @@ class Figures:
             account_id = connection.principal.account_id
             connections[account_id] += 1
             _add(counts.setdefault(account_id, Counter()), connection)
+        for account_id in self._dropped_by_account:  # whose clients may all be away since the start
+            counts.setdefault(account_id, Counter())
         return [
             AccountTotals(
                 account_id,

@@ -57,14 +57,14 @@ class Totals:
     """The most there were at the same time."""
     connections_total: int
     refused: Mapping[str, int]
-    """Connections that were refused or ended for a fault, by reason. Those that ended on purpose are not among them:
-    taken over, disconnected by a person, credentials withdrawn, the server shut down."""
+    """Connections that were refused or ended for a fault, by every reason there is. Those that ended on purpose are
+    not among them: taken over, disconnected by a person, credentials withdrawn, the server shut down."""
     messages_in: int
     messages_out: int
     bytes_in: int
     bytes_out: int
     dropped: Mapping[str, int]
-    """Messages for clients that were dropped, by limit."""
+    """Messages for clients that were dropped, by every limit that there is."""
     subscriptions: int
     sessions: int
     """Sessions, connected or not."""

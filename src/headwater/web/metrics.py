@@ -31,9 +31,13 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 NO_ACCOUNT = "(none)"
 """The label of clients without an account; no account can have this name."""
 HOW_TO = (
-    "Metrics are for the operator. Send `Authorization: Bearer TOKEN` with the token of the setting web.metrics_token, "
-    "or with an account token of an administrator.\n"
+    "Metrics are for the operator. Send `Authorization: Bearer TOKEN` with the token of the setting web.metrics_token "
+    "(environment variable HEADWATER_WEB_METRICS_TOKEN), or with an account token of an administrator, which is made "
+    "on the profile page of the console.\n"
 )
+WRONG_TOKEN = f"The token that was sent is not known here. {HOW_TO}"
+_CHALLENGE = 'Bearer realm="headwater metrics"'
+_WRONG_TOKEN_CHALLENGE = f'{_CHALLENGE}, error="invalid_token"'
 _NOT_AN_ADMINISTRATOR = "This account token is valid, but its account is not an administrator.\n"
 _AUTHORIZATION = re.compile(r"(?:Bearer|Token) +(\S{1,1024}) *", re.IGNORECASE)
 _FAILURES_WINDOW_S = 60.0
@@ -85,11 +89,11 @@ class Metrics:
         try:
             match = _AUTHORIZATION.fullmatch(request.headers.get("authorization", ""))
             if match is None:
-                raise NotAuthenticated(HOW_TO)
+                return _plain(HOW_TO, 401, {"WWW-Authenticate": _CHALLENGE})
             with self._throttle.attempt([network_of(address)]):
                 self._check(match[1])
         except NotAuthenticated as error:
-            return _plain(str(error), 401, {"WWW-Authenticate": 'Bearer realm="headwater metrics"'})
+            return _plain(str(error), 401, {"WWW-Authenticate": _WRONG_TOKEN_CHALLENGE})
         except NotAuthorized as error:
             return _plain(str(error), 403)
         except TooManyRequests as error:
@@ -105,7 +109,7 @@ class Metrics:
         account = self._services.access.account_of_key(token)
         # A user API key travels in URLs of ThingSpeak clients, so it does not open this.
         if account is None or hmac.compare_digest(token.encode(), account.user_api_key.encode()):
-            raise NotAuthenticated(HOW_TO)
+            raise NotAuthenticated(WRONG_TOKEN)
         if not account.is_admin:
             raise NotAuthorized(_NOT_AN_ADMINISTRATOR)
 
