@@ -10,7 +10,7 @@ from headwater.mqtt.packets import Publish
 
 from .client import payloads
 from .conftest import Broker
-from .mqtt5 import will_of
+from .exchanges import will_of
 
 
 def test_connect_subscribe_publish_disconnect(broker: Broker) -> None:

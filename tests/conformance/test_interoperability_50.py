@@ -17,7 +17,8 @@ from server import Server, running_server
 
 from .client import Client, payloads
 from .conftest import Broker
-from .mqtt5 import LASTING, answer_to, explain_end, let_time_pass, puback, raw_connect, sign_in, text
+from .exchanges import answer_to, explain_end, let_time_pass, sign_in
+from .packets import LASTING, puback, raw_connect, text
 
 ALIAS = PropertyId.TOPIC_ALIAS
 EXPIRY = PropertyId.SESSION_EXPIRY_INTERVAL

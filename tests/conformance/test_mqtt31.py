@@ -10,7 +10,7 @@ from headwater.mqtt.packets import ProtocolLevel, Will
 
 from .client import payloads
 from .conftest import Broker
-from .mqtt5 import frame, text
+from .packets import frame, text
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from headwater.mqtt.packets import Connack, ConnectReturnCode, Pingreq, Publish
 
 from .client import Client
 from .conftest import Broker
-from .mqtt5 import frame, text, watch
+from .exchanges import watch
+from .packets import frame, text
 
 
 def raw_connect(*payload: bytes, flags: int = 0x02, name: str = "MQTT", level: int = 4, keep_alive: int = 0) -> bytes:

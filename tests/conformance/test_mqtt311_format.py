@@ -16,7 +16,8 @@ from headwater.mqtt.packets import (
 )
 
 from .conftest import Broker
-from .mqtt5 import answer_to, frame, puback, pubcomp, pubrec, pubrel, text, watch
+from .exchanges import answer_to, watch
+from .packets import frame, puback, pubcomp, pubrec, pubrel, text
 
 ILL_FORMED = {
     "a surrogate": b"a\xed\xa0\x80b",

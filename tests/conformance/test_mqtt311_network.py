@@ -14,7 +14,7 @@ from headwater.mqtt.packets import Disconnect, Pingreq, Pingresp, Publish
 
 from .client import payloads
 from .conftest import Broker
-from .mqtt5 import watch, will_of
+from .exchanges import watch, will_of
 
 CONNACK = b"\x20\x02\x00\x00"
 PINGRESP = b"\xd0\x00"

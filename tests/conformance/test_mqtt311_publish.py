@@ -8,7 +8,8 @@ from headwater.mqtt.packets import Publish
 
 from .client import payloads
 from .conftest import Broker
-from .mqtt5 import answer_to, frame, puback, pubcomp, pubrec, pubrel, text, watch
+from .exchanges import answer_to, watch
+from .packets import frame, puback, pubcomp, pubrec, pubrel, text
 
 
 def test_mqtt_3_3_1_2(broker: Broker) -> None:

@@ -11,7 +11,8 @@ from server import running_server
 
 from .client import Client, payloads
 from .conftest import Broker
-from .mqtt5 import answer_to, puback, pubcomp, pubrec, pubrel, watch
+from .exchanges import answer_to, watch
+from .packets import puback, pubcomp, pubrec, pubrel
 
 
 def away(broker: Broker, client_id: str, qos: int = 2, rest: str = "t") -> None:

@@ -8,7 +8,8 @@ from headwater.mqtt.packets import Suback, Subscribe, Subscription, Unsuback, Un
 
 from .client import payloads
 from .conftest import Broker
-from .mqtt5 import frame, pubcomp, pubrec, pubrel, text, watch
+from .exchanges import watch
+from .packets import frame, pubcomp, pubrec, pubrel, text
 
 FORBIDDEN = "$SYS/#"
 """Who is no administrator may not subscribe to it."""

@@ -8,7 +8,8 @@ from headwater.mqtt.packets import Publish
 
 from .client import payloads
 from .conftest import Broker
-from .mqtt5 import frame, text, watch
+from .exchanges import watch
+from .packets import frame, text
 
 
 def check_filter_closes(broker: Broker, topic_filter: str) -> None:

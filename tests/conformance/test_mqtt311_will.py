@@ -8,7 +8,8 @@ from headwater.mqtt.packets import Publish, Will
 
 from .client import payloads
 from .conftest import Broker
-from .mqtt5 import frame, text, watch, will_of
+from .exchanges import watch, will_of
+from .packets import frame, text
 
 
 def raw_connect_with_will(flags: int, *fields: str) -> bytes:

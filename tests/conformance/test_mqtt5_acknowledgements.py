@@ -10,7 +10,8 @@ from headwater.mqtt.reason_lists import REASON_CODES
 
 from .client import Client
 from .conftest import Broker
-from .mqtt5 import LASTING, answer_to, explain_end, frame, puback, pubcomp, pubrec, pubrel, section, text, watch
+from .exchanges import answer_to, explain_end, watch
+from .packets import LASTING, frame, puback, pubcomp, pubrec, pubrel, section, text
 
 FORBIDDEN = "$SYS/forbidden"
 """A topic to which no client may publish."""

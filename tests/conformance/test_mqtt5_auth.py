@@ -9,7 +9,8 @@ from headwater.mqtt.reason_codes import ReasonCode
 
 from .client import Client
 from .conftest import Broker
-from .mqtt5 import explain_end, frame, refuse, section, sign_in, text
+from .exchanges import explain_end, refuse, sign_in
+from .packets import frame, section, text
 
 METHOD = PropertyId.AUTHENTICATION_METHOD
 CONTINUE, AGAIN = ReasonCode.CONTINUE_AUTHENTICATION, ReasonCode.REAUTHENTICATE

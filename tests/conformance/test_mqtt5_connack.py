@@ -10,7 +10,8 @@ from headwater.mqtt.reason_lists import REASON_CODES
 
 from .client import Client
 from .conftest import Broker
-from .mqtt5 import LASTING, explain_end, frame, raw_connect, refuse, sign_in, text, watch, will_of
+from .exchanges import explain_end, refuse, sign_in, watch, will_of
+from .packets import LASTING, frame, raw_connect, text
 
 
 def refused_clients(broker: Broker) -> list[Client]:

@@ -23,7 +23,8 @@ from headwater.mqtt.reason_codes import ReasonCode
 from server import ADMIN_TOKEN
 
 from .conftest import Broker
-from .mqtt5 import LASTING, explain_end, frame, raw_connect, refuse, section, sign_in, text, watch
+from .exchanges import explain_end, refuse, sign_in, watch
+from .packets import LASTING, frame, raw_connect, section, text
 
 
 def test_mqtt_3_1_0_1(broker: Broker) -> None:

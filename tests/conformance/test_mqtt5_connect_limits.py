@@ -11,7 +11,8 @@ from headwater.mqtt.reason_codes import ReasonCode
 
 from .client import Client, Closed, payloads
 from .conftest import Broker
-from .mqtt5 import LASTING, answer_to, explain_end, raw_subscribe, sign_in, text, watch, will_of
+from .exchanges import answer_to, explain_end, sign_in, watch, will_of
+from .packets import LASTING, raw_subscribe, text
 
 
 def test_mqtt_3_1_2_22(broker: Broker) -> None:

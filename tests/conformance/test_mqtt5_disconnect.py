@@ -13,7 +13,8 @@ from server import running_server
 
 from .client import Client
 from .conftest import Broker
-from .mqtt5 import LASTING, explain_end, frame, raw_publish, section, sign_in, text, watch, will_of
+from .exchanges import explain_end, sign_in, watch, will_of
+from .packets import LASTING, frame, raw_publish, section, text
 
 EXPIRY = PropertyId.SESSION_EXPIRY_INTERVAL
 

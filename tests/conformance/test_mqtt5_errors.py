@@ -8,7 +8,8 @@ from headwater.mqtt.packets import Connack, Disconnect
 from headwater.mqtt.reason_codes import ReasonCode
 
 from .conftest import Broker
-from .mqtt5 import explain_end, frame, raw_connect, raw_publish, raw_subscribe, section, text
+from .exchanges import explain_end
+from .packets import frame, raw_connect, raw_publish, raw_subscribe, section, text
 
 MALFORMED = {
     "a length of five bytes": b"\x30\xff\xff\xff\xff\x7f",

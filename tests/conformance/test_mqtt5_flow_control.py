@@ -7,7 +7,8 @@ from headwater.mqtt.reason_codes import ReasonCode
 
 from .client import Client, payloads
 from .conftest import Broker
-from .mqtt5 import LASTING, answer_to, pubcomp, pubrec, pubrel, raw_connect, section, text
+from .exchanges import answer_to
+from .packets import LASTING, pubcomp, pubrec, pubrel, raw_connect, section, text
 
 MOST = PropertyId.RECEIVE_MAXIMUM
 MAX_IN_FLIGHT = 20

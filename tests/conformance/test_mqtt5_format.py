@@ -20,7 +20,8 @@ from headwater.mqtt.reason_codes import ReasonCode
 
 from .client import Client
 from .conftest import Broker
-from .mqtt5 import answer_to, explain_end, frame, pubrel, raw_connect, raw_publish, raw_subscribe, section, text, watch
+from .exchanges import answer_to, explain_end, watch
+from .packets import frame, pubrel, raw_connect, raw_publish, raw_subscribe, section, text
 
 ILL_FORMED = {
     "a surrogate": b"a\xed\xa0\x80b",

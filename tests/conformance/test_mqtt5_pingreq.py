@@ -6,7 +6,7 @@ from headwater.mqtt.packets import Pingreq, Pingresp
 from headwater.mqtt.reason_codes import ReasonCode
 
 from .conftest import Broker
-from .mqtt5 import explain_end
+from .exchanges import explain_end
 
 
 def test_mqtt_3_12_4_1(broker: Broker) -> None:

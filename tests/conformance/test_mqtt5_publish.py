@@ -9,7 +9,8 @@ from headwater.mqtt.reason_codes import ReasonCode
 
 from .client import payloads
 from .conftest import Broker
-from .mqtt5 import LASTING, answer_to, explain_end, frame, raw_publish, text, watch
+from .exchanges import answer_to, explain_end, watch
+from .packets import LASTING, frame, raw_publish, text
 
 
 @pytest.mark.parametrize("qos", [1, 2])

@@ -9,7 +9,8 @@ from headwater.mqtt.reason_codes import ReasonCode
 
 from .client import payloads
 from .conftest import Broker
-from .mqtt5 import LASTING, answer_to, explain_end, puback, pubrec, pubrel, raw_publish, section, sign_in
+from .exchanges import answer_to, explain_end, sign_in
+from .packets import LASTING, puback, pubrec, pubrel, raw_publish, section
 
 SUBSCRIPTION_ID = PropertyId.SUBSCRIPTION_IDENTIFIER
 

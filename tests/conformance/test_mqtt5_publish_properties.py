@@ -11,7 +11,8 @@ from headwater.mqtt.reason_codes import ReasonCode
 
 from .client import payloads
 from .conftest import Broker
-from .mqtt5 import LASTING, answer_to, explain_end, let_time_pass, raw_publish, section, sign_in, text, watch
+from .exchanges import answer_to, explain_end, let_time_pass, sign_in, watch
+from .packets import LASTING, raw_publish, section, text
 
 EXPIRY = PropertyId.MESSAGE_EXPIRY_INTERVAL
 ALIAS = PropertyId.TOPIC_ALIAS

@@ -9,7 +9,8 @@ from headwater.mqtt.reason_codes import ReasonCode
 
 from .client import Client, payloads
 from .conftest import Broker
-from .mqtt5 import LASTING, answer_to, let_time_pass, puback, pubcomp, pubrec, pubrel, watch
+from .exchanges import answer_to, let_time_pass, watch
+from .packets import LASTING, puback, pubcomp, pubrec, pubrel
 
 FORBIDDEN = "$SYS/forbidden"
 EXPIRY = PropertyId.MESSAGE_EXPIRY_INTERVAL

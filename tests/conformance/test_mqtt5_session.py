@@ -15,18 +15,8 @@ from headwater.mqtt.reason_codes import ReasonCode
 
 from .client import DEADLINE_S, payloads
 from .conftest import Broker
-from .mqtt5 import (
-    LASTING,
-    answer_to,
-    let_time_pass,
-    puback,
-    pubcomp,
-    pubrec,
-    pubrel,
-    sign_in,
-    watch,
-    will_of,
-)
+from .exchanges import answer_to, let_time_pass, sign_in, watch, will_of
+from .packets import LASTING, puback, pubcomp, pubrec, pubrel
 
 SHORT = {PropertyId.SESSION_EXPIRY_INTERVAL: 1}
 

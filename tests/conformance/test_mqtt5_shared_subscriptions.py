@@ -11,7 +11,7 @@ from headwater.mqtt.reason_codes import ReasonCode
 
 from .client import Client, payloads
 from .conftest import Broker
-from .mqtt5 import LASTING, puback, pubrec
+from .packets import LASTING, puback, pubrec
 
 
 def _shared(broker: Broker, rest: str = "t", group: str = "g") -> str:

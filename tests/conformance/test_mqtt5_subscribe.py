@@ -10,7 +10,8 @@ from headwater.mqtt.reason_lists import REASON_CODES
 
 from .client import payloads
 from .conftest import Broker
-from .mqtt5 import LASTING, explain_end, frame, raw_subscribe, section, text, watch
+from .exchanges import explain_end, watch
+from .packets import LASTING, frame, raw_subscribe, section, text
 
 
 @pytest.mark.parametrize("flags", [flags for flags in range(16) if flags != 2])

@@ -12,7 +12,8 @@ from server import ADMIN_TOKEN
 
 from .client import payloads
 from .conftest import Broker
-from .mqtt5 import answer_to, explain_end, frame, raw_publish, raw_subscribe, text, watch
+from .exchanges import answer_to, explain_end, watch
+from .packets import frame, raw_publish, raw_subscribe, text
 
 MATCHES = {
     "a/#": ["a", "a/", "a/b", "a/b/c"],

@@ -10,7 +10,8 @@ from headwater.mqtt.reason_lists import REASON_CODES
 
 from .client import payloads
 from .conftest import Broker
-from .mqtt5 import explain_end, frame, puback, pubcomp, pubrec, pubrel, section, text, watch
+from .exchanges import explain_end, watch
+from .packets import frame, puback, pubcomp, pubrec, pubrel, section, text
 
 NOTHING = ReasonCode.NO_SUBSCRIPTION_EXISTED
 

@@ -14,7 +14,7 @@ from headwater.mqtt.packets import Connect, ProtocolLevel, Publish, Subscribe, S
 
 from .client import DEADLINE_S
 from .conftest import Broker
-from .mqtt5 import frame, text
+from .packets import frame, text
 
 MQTT = Subprotocol("mqtt")
 

@@ -9,7 +9,8 @@ from headwater.mqtt.reason_codes import ReasonCode
 
 from .client import payloads
 from .conftest import Broker
-from .mqtt5 import LASTING, explain_end, let_time_pass, raw_connect, text, watch, will_of
+from .exchanges import explain_end, let_time_pass, watch, will_of
+from .packets import LASTING, raw_connect, text
 
 WILL_PROPERTIES = b"\0"
 
