@@ -68,7 +68,7 @@ class Terminal:
     def __init__(self, server: Server, folder: Path) -> None:
         self.server = server
         self.folder = folder
-        self.environment = os.environ | {"TOKEN": ADMIN_TOKEN}
+        self.environment = os.environ | {"TOKEN": ADMIN_TOKEN, "XDG_CONFIG_HOME": str(folder)}
 
     def adapt(self, text: str) -> str:
         text = re.sub(r"\bmosquitto_(pub|sub|rr)(?! -p)", rf"\g<0> -p {self.server.mqtt_port}", text)

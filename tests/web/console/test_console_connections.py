@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.datastructures import QueryParams
 
-from fake_presence import FakeBroker
+from fake_presence import TOTALS, FakeBroker
 from headwater.registry.entities import Account, AccountDevice
 from headwater.services.presence import AccountTotals
 from headwater.web.console.connection_list import Order, View, parse_view, size_of
@@ -147,6 +147,12 @@ async def test_an_administrator_sees_everybody(
     assert f'href="/devices/{device.id}"' not in page  # not the administrator's to see
     assert re.search(r"<dt>bad credentials</dt><dd>4</dd>", page)
     assert re.search(r"<dt>max queued messages</dt><dd>7</dd>", page)
+    never = {"banned": 0, "server busy": 0}
+    broker.told = replace(TOTALS, refused=never | {"bad credentials": 4}, dropped={"message_expiry": 0})
+    page = (await admin.get("/connections")).text
+    assert re.search(r"<dt>bad credentials</dt><dd>4</dd>", page)
+    assert "banned" not in page, "what has not happened is not listed"
+    assert "No message was dropped since the server started." in page
 
 
 async def test_filter_by_account(
