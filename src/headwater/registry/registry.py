@@ -8,15 +8,13 @@ key is taken), `StorageError` for whatever the database refuses.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import delete, select, text
 from sqlalchemy.orm import Session
 
 from headwater.errors import Conflict
-from headwater.model.principal import Grant
-from headwater.registry.account_devices import AccountDeviceRegistry
+from headwater.registry.devices import DeviceRegistry
 from headwater.registry.entities import Account, AccountDevice, AccountToken, Channel, ChannelSettings, MqttDevice
 from headwater.registry.tables import (
     CHANNEL_KIND,
@@ -53,7 +51,7 @@ class NewToken:
     token_hash: bytes
 
 
-class Registry(AccountDeviceRegistry):
+class Registry(DeviceRegistry):
     """Accounts, channels and devices in a database. `open_registry` makes one; `close()` gives the file free."""
 
     def close(self) -> None:
@@ -241,69 +239,6 @@ class Registry(AccountDeviceRegistry):
                     return row.entity()
             raise not_found("read key", key_id)
 
-    # MQTT devices and their grants
-
-    def add_device(
-        self,
-        account_id: int,
-        *,
-        name: str,
-        client_id: str,
-        password_hash: bytes,
-        grants: Sequence[Grant],
-        most: int,
-    ) -> MqttDevice:
-        with self._transaction() as session:
-            self._account(session, account_id)
-            leave_room(session, MqttDeviceRow.account_id, account_id, most, "MQTT devices")
-            _check_grants(session, account_id, grants)
-            row = MqttDeviceRow(
-                account_id=account_id,
-                name=name,
-                client_id=client_id,
-                username=client_id,
-                password_hash=password_hash,
-                is_enabled=True,
-                created_at=self._now(),
-            )
-            row.grant(grants)
-            session.add(row)
-            session.flush()
-            return row.entity()
-
-    def update_device(
-        self,
-        account_id: int,
-        device_id: int,
-        *,
-        name: str | None = None,
-        grants: Sequence[Grant] | None = None,
-        is_enabled: bool | None = None,
-    ) -> MqttDevice:
-        """Change what is given, leave what is None."""
-        with self._transaction() as session:
-            row = self._device(session, account_id, device_id)
-            if name is not None:
-                row.name = name
-            if grants is not None:
-                _check_grants(session, account_id, grants)
-                row.grant(grants)
-            if is_enabled is not None:
-                row.is_enabled = is_enabled
-            return row.entity()
-
-    def set_device_password(self, account_id: int, device_id: int, password_hash: bytes) -> MqttDevice:
-        with self._transaction() as session:
-            row = self._device(session, account_id, device_id)
-            row.password_hash = password_hash
-            return row.entity()
-
-    def remove_device(self, account_id: int, device_id: int) -> MqttDevice:
-        with self._transaction() as session:
-            device = self._device(session, account_id, device_id).entity()
-            session.execute(delete(MqttDeviceRow).where(MqttDeviceRow.id == device_id))
-            return device
-
     # What the methods share
 
     def _add_token(self, session: Session, account_id: int, token: NewToken) -> AccountToken:
@@ -319,24 +254,3 @@ class Registry(AccountDeviceRegistry):
         if row is None or row.bucket.account_id != account_id:
             raise not_found("channel", channel_id)
         return row
-
-    def _device(self, session: Session, account_id: int, device_id: int) -> MqttDeviceRow:
-        row = session.get(MqttDeviceRow, known_id(device_id, "MQTT device"))
-        if row is None or row.account_id != account_id:
-            raise not_found("MQTT device", device_id)
-        return row
-
-
-def _check_grants(session: Session, account_id: int, grants: Sequence[Grant]) -> None:
-    """Raise `NotFound` for the first grant on something that is not a channel of this account."""
-    wanted = [known_id(grant.bucket_id, "channel") for grant in grants]
-    owned = set(
-        session.scalars(
-            select(BucketRow.id).where(
-                BucketRow.account_id == account_id, BucketRow.kind == CHANNEL_KIND, BucketRow.id.in_(wanted)
-            )
-        )
-    )
-    for bucket_id in wanted:
-        if bucket_id not in owned:
-            raise not_found("channel", bucket_id)

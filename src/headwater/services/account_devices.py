@@ -17,9 +17,9 @@ from headwater.registry.worker import RegistryWorker
 from headwater.services.access import Access
 from headwater.services.checks import check_line
 from headwater.services.credentials import hash_generated
+from headwater.services.devices import MAX_NAME_LENGTH
 
 MAX_DEVICE_ID_LENGTH = 32
-MAX_NAME_LENGTH = 255
 MIN_CREDENTIAL_LENGTH = 6
 MAX_CREDENTIAL_LENGTH = 255
 

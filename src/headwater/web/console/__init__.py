@@ -1,9 +1,10 @@
 """The web console: what people see of Headwater in a browser.
 
 One file per concern; `routes` puts them together. A request goes through `console.py` (who asks, is the form genuine),
-then to one handler in `channels.py`, `channel_live.py`, `devices.py`, `connections.py`, `profile.py` or `sign_in.py`.
-The console shares `/channels/` with the ThingSpeak dialect and stays away from that dialect's paths: nothing here ends
-in an extension, or in `feeds`, `fields`, `status` or `charts`.
+then to one handler in `channels.py`, `channel_live.py`, `devices.py`, `account_devices.py` (what both share is in
+`device_pages.py`), `connections.py`, `profile.py` or `sign_in.py`. The console shares `/channels/` with the ThingSpeak
+dialect and stays away from that dialect's paths: nothing here ends in an extension, or in `feeds`, `fields`, `status`
+or `charts`.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute
 
+from headwater.web.console.account_devices import AccountDevicePages
 from headwater.web.console.channel_live import ChannelLive
 from headwater.web.console.channels import ChannelPages
 from headwater.web.console.connections import ConnectionPages
 from headwater.web.console.console import Console
-from headwater.web.console.devices import DevicePages
+from headwater.web.console.devices import DeviceList, MqttDevicePages
 from headwater.web.console.errors import UNKNOWN_PAGE
 from headwater.web.console.options import ConsoleOptions, MqttPorts
 from headwater.web.console.pages import WEB_DIRECTORY
@@ -43,7 +45,9 @@ def routes(console: Console) -> list[BaseRoute]:
         *SignInPages(console).routes(),
         *ChannelPages(console).routes(),
         *ChannelLive(console).routes(),
-        *DevicePages(console).routes(),
+        *DeviceList(console).routes(),
+        *MqttDevicePages(console).routes(),
+        *AccountDevicePages(console).routes(),
         *ConnectionPages(console).routes(),
         *ProfilePages(console).routes(),
     ]
