@@ -1,4 +1,4 @@
-"""Refusals: counted by device and by channel, bounded, with the latest reason."""
+"""Refusals: counted by device and by channel, bounded, with the last few reasons."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from headwater.services import refusals as module
 from headwater.services.mqtt_sign_in import SignInFailed
-from headwater.services.refusals import Refusal, Refusals
+from headwater.services.refusals import Refusal, Refusals, Refused
 
 
 @pytest.fixture
@@ -24,23 +24,39 @@ def test_nothing_was_refused_yet(refusals: Refusals) -> None:
     assert refusals.of_channel(1) is None
 
 
-def test_the_latest_reason_and_the_count_are_kept(refusals: Refusals) -> None:
-    refusals.note("no right", device_id=1)
-    refusals.note("no number", device_id=1)
+def of_device(refusals: Refusals, id_: int) -> Refused:
+    refused = refusals.of_device(id_)
+    assert refused is not None
+    return refused
+
+
+def test_the_last_few_reasons_are_kept_newest_first(refusals: Refusals) -> None:
+    for reason in ("no right", "no number", "no number", "no right"):
+        refusals.note(reason, device_id=1)
     refusals.note("no such field", device_id=2)
-    assert refusals.of_device(1) == Refusal(2, "no number", 101)
-    assert refusals.of_device(2) == Refusal(1, "no such field", 102)
-    assert refusals.total == 3
+    assert of_device(refusals, 1).reasons == [Refusal(2, "no right", 103), Refusal(2, "no number", 102)]
+    assert (of_device(refusals, 1).reason, of_device(refusals, 1).count) == ("no right", 4)
+    assert of_device(refusals, 2).reasons == [Refusal(1, "no such field", 104)]
+    assert refusals.total == 5
+
+
+def test_memory_is_bounded_whatever_the_reasons_are(refusals: Refusals) -> None:
+    for number in range(100):
+        refusals.note(f"no right to topic {number} " + "x" * 60_000, device_id=1)
+    refused = of_device(refusals, 1)
+    assert refused.count == 100
+    assert [refusal.reason.split()[4] for refusal in refused.reasons] == ["99", "98", "97", "96", "95"]
+    assert max(len(refusal.reason) for refusal in refused.reasons) == module.MAX_REASON_LENGTH
+    assert refused.reason.endswith("x…")
 
 
 def test_device_and_channel_are_told_both(refusals: Refusals) -> None:
     refusals.note("too often", device_id=7, channel_id=7)
     refusals.note("wrong key", channel_id=7)
     refusals.note("nobody's")
-    of_device, of_channel = refusals.of_device(7), refusals.of_channel(7)
-    assert of_device is not None
+    of_channel = refusals.of_channel(7)
     assert of_channel is not None
-    assert (of_device.count, of_device.reason) == (1, "too often")
+    assert (of_device(refusals, 7).count, of_device(refusals, 7).reason) == (1, "too often")
     assert (of_channel.count, of_channel.reason) == (2, "wrong key")
     assert refusals.total == 3
 
@@ -56,7 +72,9 @@ def test_those_refused_longest_ago_are_forgotten_first(refusals: Refusals, monke
 
 def test_devices_of_both_kinds_are_kept_apart(refusals: Refusals) -> None:
     refusals.note("no right", account_device_id=1)
-    assert refusals.of_account_device(1) == Refusal(1, "no right", 100)
+    refused = refusals.of_account_device(1)
+    assert refused is not None
+    assert refused.reasons == [Refusal(1, "no right", 100)]
     assert refusals.of_device(1) is refusals.of_channel(1) is None
 
 
@@ -64,8 +82,10 @@ def test_a_failed_sign_in_is_told_to_the_owner_of_the_client_id(refusals: Refusa
     refusals.note_failed_sign_in(SignInFailed("wrong password", device_id=1), "192.0.2.1")
     refusals.note_failed_sign_in(SignInFailed("wrong password", account_device_id=2), "2001:db8::1")
     refusals.note_failed_sign_in(SignInFailed("no such client, key or token"), "192.0.2.2")
-    assert refusals.of_device(1) == Refusal(1, "sign-in refused: wrong password (from 192.0.2.1)", 100)
-    assert refusals.of_account_device(2) == Refusal(1, "sign-in refused: wrong password (from 2001:db8::1)", 101)
+    account_device = refusals.of_account_device(2)
+    assert account_device is not None
+    assert of_device(refusals, 1).reason == "sign-in refused: wrong password (from 192.0.2.1)"
+    assert account_device.reason == "sign-in refused: wrong password (from 2001:db8::1)"
     assert refusals.total == 0
 
 
@@ -73,7 +93,6 @@ def test_dropped_messages_are_told_with_the_limit(refusals: Refusals) -> None:
     refusals.note_dropped("max_queued_messages", device_id=1)
     refusals.note_dropped("max_queued_messages", device_id=1, count=99)
     refusals.note_dropped("max_queued_messages")
-    assert refusals.of_device(1) == Refusal(
-        100, "messages for this device were dropped: limit max_queued_messages", 101
-    )
+    (refusal,) = of_device(refusals, 1).reasons
+    assert refusal == Refusal(100, "messages for this device were dropped: limit max_queued_messages", 101)
     assert refusals.total == 0

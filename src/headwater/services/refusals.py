@@ -15,15 +15,51 @@ from dataclasses import dataclass
 from headwater.services.mqtt_sign_in import SignInFailed
 
 MAX_SUBJECTS = 10_000
+MAX_REASONS = 5
+"""Different ones, for each subject."""
+MAX_REASON_LENGTH = 300
+"""Characters. Some reasons name a topic, which may be far longer."""
 
 
 @dataclass(slots=True)
 class Refusal:
-    """How often something was refused, and the latest reason."""
+    """How often something was refused for one reason, and when last."""
 
     count: int
     reason: str
     at_ns: int
+
+
+class Refused:
+    """What was refused to one subject. `count` is all of it, also for reasons that are not kept any more."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._by_reason: OrderedDict[str, Refusal] = OrderedDict()
+
+    @property
+    def reasons(self) -> list[Refusal]:
+        """The last few different ones, newest first."""
+        return list(reversed(self._by_reason.values()))
+
+    @property
+    def reason(self) -> str:
+        """The latest."""
+        return next(reversed(self._by_reason))
+
+    def add(self, reason: str, count: int, at_ns: int) -> None:
+        if len(reason) > MAX_REASON_LENGTH:
+            reason = reason[: MAX_REASON_LENGTH - 1] + "…"
+        self.count += count
+        refusal = self._by_reason.get(reason)
+        if refusal is not None:
+            refusal.count += count
+            refusal.at_ns = at_ns
+            self._by_reason.move_to_end(reason)
+            return
+        self._by_reason[reason] = Refusal(count, reason, at_ns)
+        if len(self._by_reason) > MAX_REASONS:
+            self._by_reason.popitem(last=False)
 
 
 class Refusals:
@@ -31,7 +67,7 @@ class Refusals:
 
     def __init__(self, clock_ns: Callable[[], int] = time.time_ns) -> None:
         self._clock_ns = clock_ns
-        self._by_subject: OrderedDict[tuple[str, int], Refusal] = OrderedDict()
+        self._by_subject: OrderedDict[tuple[str, int], Refused] = OrderedDict()
         self.total = 0
         """Refused messages of all devices; neither sign-ins nor dropped messages."""
 
@@ -61,13 +97,13 @@ class Refusals:
         """Count messages that a device should have got and did not, because this limit was reached."""
         self._note_device(f"messages for this device were dropped: limit {limit}", device_id, account_device_id, count)
 
-    def of_device(self, device_id: int) -> Refusal | None:
+    def of_device(self, device_id: int) -> Refused | None:
         return self._by_subject.get(("device", device_id))
 
-    def of_account_device(self, id_: int) -> Refusal | None:
+    def of_account_device(self, id_: int) -> Refused | None:
         return self._by_subject.get(("account-device", id_))
 
-    def of_channel(self, channel_id: int) -> Refusal | None:
+    def of_channel(self, channel_id: int) -> Refused | None:
         return self._by_subject.get(("channel", channel_id))
 
     def _note_device(self, reason: str, device_id: int | None, account_device_id: int | None, count: int = 1) -> None:
@@ -77,13 +113,10 @@ class Refusals:
             self._note(("account-device", account_device_id), reason, count)
 
     def _note(self, subject: tuple[str, int], reason: str, count: int = 1) -> None:
-        refusal = self._by_subject.get(subject)
-        if refusal is None:
+        refused = self._by_subject.get(subject)
+        if refused is None:
             if len(self._by_subject) >= MAX_SUBJECTS:
                 self._by_subject.popitem(last=False)
-            self._by_subject[subject] = Refusal(count, reason, self._clock_ns())
-            return
-        refusal.count += count
-        refusal.reason = reason
-        refusal.at_ns = self._clock_ns()
+            refused = self._by_subject[subject] = Refused()
+        refused.add(reason, count, self._clock_ns())
         self._by_subject.move_to_end(subject)

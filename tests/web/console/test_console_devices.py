@@ -152,3 +152,18 @@ async def test_refused_messages_are_told_to_the_owner(site: Site, ada: Browser, 
     site.services.refusals.note("not allowed to publish", device_id=device.id)
     assert "not allowed to publish" in (await ada.get(f"/devices/{device.id}")).text
     assert "1 refused" in (await ada.get("/devices")).text
+
+
+async def test_the_last_few_reasons_are_told(site: Site, ada: Browser, ada_account: Account) -> None:
+    device, _ = await site.services.devices.create(ada_account.id, "d", [])
+    page = (await ada.get(f"/devices/{device.id}")).text
+    assert "refusal" not in page
+    for reason in ("oldest", "old", "<new>", "old"):
+        site.services.refusals.note(f"reason {reason}", device_id=device.id)
+    page = (await ada.get(f"/devices/{device.id}")).text
+    assert "4 refusals for this device" in page
+    assert re.findall(r"<li>reason (\S+) <small>(\d times, last )?", page) == [
+        ("old", "2 times, last "),
+        ("&lt;new&gt;", ""),
+        ("oldest", ""),
+    ]

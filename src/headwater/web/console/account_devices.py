@@ -15,7 +15,7 @@ from headwater.services.account_devices import (
     check_device_id,
 )
 from headwater.services.devices import MAX_NAME_LENGTH
-from headwater.services.refusals import Refusal
+from headwater.services.refusals import Refused
 from headwater.web.console.console import Console, Visit
 from headwater.web.console.device_pages import DevicePages, SignInName, name_errors
 from headwater.web.console.errors import sentence_of
@@ -45,7 +45,7 @@ class AccountDevicePages(DevicePages[AccountDevice]):
     def sign_in_name(self, account: Account, device: AccountDevice) -> SignInName:
         return SignInName(device.device_id, account.name)
 
-    def refusal_of(self, device: AccountDevice) -> Refusal | None:
+    def refused_to(self, device: AccountDevice) -> Refused | None:
         return self._console.services.refusals.of_account_device(device.id)
 
     def form_errors(self, form: Form, *, is_new: bool) -> dict[str, str]:

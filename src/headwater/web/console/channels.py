@@ -100,7 +100,7 @@ class ChannelPages:
             channel,
             tab="view",
             entries=self._entries.last_entry_id(channel.id),
-            refusal=self._console.services.refusals.of_channel(channel.id),
+            refused=self._console.services.refusals.of_channel(channel.id),
             first_entry=first_entry_line(channel, self._console.addresses(visit.request)),
         )
 

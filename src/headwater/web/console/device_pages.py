@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute
 from headwater.errors import BadRequest, Conflict, NotFound
 from headwater.registry.entities import Account, AccountDevice, MqttDevice
 from headwater.services.devices import MAX_NAME_LENGTH
-from headwater.services.refusals import Refusal
+from headwater.services.refusals import Refused
 from headwater.web.console.console import Console, Visit
 from headwater.web.console.errors import sentence_of
 from headwater.web.console.forms import Form
@@ -127,7 +127,7 @@ class DevicePages(ABC, Generic[D]):
     def sign_in_name(self, account: Account, device: D) -> SignInName: ...
 
     @abstractmethod
-    def refusal_of(self, device: D) -> Refusal | None: ...
+    def refused_to(self, device: D) -> Refused | None: ...
 
     @abstractmethod
     def form_errors(self, form: Form, *, is_new: bool) -> dict[str, str]:
@@ -187,7 +187,7 @@ class DevicePages(ABC, Generic[D]):
             device=device,
             here=self._path(device),
             sign_in=self.sign_in_name(visit.account, device),
-            refusal=self.refusal_of(device),
+            refused=self.refused_to(device),
             **fields,
             **self.choices(visit),
         )

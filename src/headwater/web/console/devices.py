@@ -10,7 +10,7 @@ from starlette.routing import BaseRoute
 
 from headwater.model.principal import Grant
 from headwater.registry.entities import Account, Channel, MqttDevice
-from headwater.services.refusals import Refusal
+from headwater.services.refusals import Refused
 from headwater.web.console.console import Console, Visit
 from headwater.web.console.device_pages import DevicePages, SignInName, name_errors
 from headwater.web.console.forms import Form
@@ -56,7 +56,7 @@ class MqttDevicePages(DevicePages[MqttDevice]):
     def sign_in_name(self, account: Account, device: MqttDevice) -> SignInName:
         return SignInName(device.client_id, device.username)
 
-    def refusal_of(self, device: MqttDevice) -> Refusal | None:
+    def refused_to(self, device: MqttDevice) -> Refused | None:
         return self._console.services.refusals.of_device(device.id)
 
     def form_errors(self, form: Form, *, is_new: bool) -> dict[str, str]:
