@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from functools import partial
@@ -43,6 +44,7 @@ from headwater.services.account_devices import AccountDevices
 from headwater.services.accounts import Accounts
 from headwater.services.catalogue import Catalogue
 from headwater.services.channels import Channels
+from headwater.services.connect_limits import ConnectLimits
 from headwater.services.devices import Devices
 from headwater.services.entries import Entries
 from headwater.services.ingest import Ingest, IngestLimits
@@ -182,6 +184,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         access.load(await worker.read(lambda registry: registry.snapshot()))
         await _reconcile(worker, access, catalogue, entries)
         passwords = stack.enter_context(closing(Passwords()))
+        connect_limits = ConnectLimits.of(settings.mqtt, time.monotonic)
         yield Services(
             access=access,
             accounts=Accounts(
@@ -195,15 +198,20 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             channels=Channels(
                 worker, access, on_deleted=entries.clear, max_channels_per_account=limits.channels_per_account
             ),
-            devices=Devices(worker, access, max_devices_per_account=limits.devices_per_account),
+            devices=Devices(worker, access, connect_limits, max_devices_per_account=limits.devices_per_account),
             ingest=ingest,
             query=query,
             entries=entries,
             refusals=Refusals(),
             registry=worker,
             account_devices=AccountDevices(
-                worker, access, device_passwords, max_devices_per_account=limits.devices_per_account
+                worker,
+                access,
+                connect_limits,
+                device_passwords,
+                max_devices_per_account=limits.devices_per_account,
             ),
+            connect_limits=connect_limits,
         )
 
 

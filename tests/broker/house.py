@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import ssl
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -27,6 +28,7 @@ from headwater.registry.keys import hash_secret
 from headwater.services import Services
 from headwater.services.access import Access
 from headwater.services.catalogue import Catalogue
+from headwater.services.connect_limits import ConnectLimits
 from headwater.services.entries import Entries
 from headwater.services.ingest import Ingest, IngestLimits
 from headwater.services.presence import Presence
@@ -71,6 +73,7 @@ class House:
             refusals=self.refusals,
             registry=unused,
             account_devices=unused,
+            connect_limits=ConnectLimits.of(mqtt, time.monotonic),
             presence=self.presence,
         )
         self._populate()

@@ -3,6 +3,7 @@ for those that are away."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -15,6 +16,7 @@ Connect = Callable[..., MqttClient]
 V5 = Route(5)
 LASTING = {"route": V5, "clean": False, "properties": {"sessionExpiryInterval": 100}}
 NOT_AUTHORIZED = 0x87
+BANNED = 0x8A
 
 
 def test_a_grant_that_is_removed(server: Server, connect: Connect, library: str, prefix: str) -> None:
@@ -83,6 +85,27 @@ def test_a_password_that_is_changed(server: Server, connect: Connect, library: s
     assert here.connect().code == NOT_AUTHORIZED
     assert new.password != old.password
     connect(library, who=new, route=V5)
+
+
+@pytest.mark.parametrize("kind", ["MQTT device", "account device"])
+def test_a_new_password_lifts_the_block_of_failed_sign_ins(
+    server: Server, connect: Connect, make_client: Connect, library: str, prefix: str, kind: str
+) -> None:
+    if kind == "MQTT device":
+        who, action, form = server.create_device(name=prefix), "password", {}
+    else:
+        who, action, form = server.create_account_device(prefix), "credential", {"credential": "chosen by me"}
+    wrong = make_client(library, who=who._replace(password="wrong"), route=V5)
+    assert [wrong.connect().code for _ in range(10)] == [NOT_AUTHORIZED] * 10
+    right = make_client(library, who=who, route=V5)
+    assert [right.connect().code for _ in range(2)] == [BANNED] * 2
+    path = server.device_path(prefix)
+    page = " ".join(server.visit(path).body.decode().split())
+    assert re.search(
+        r"blocked until <time [^>]+>[\d:]+ UTC</time></b>, after 10 failed sign-ins from 127.0.0.1; 2 attempts", page
+    )
+    connect(library, who=server.new_credentials(f"{path}/{action}", path, **form), route=V5)
+    assert "blocked until" not in server.visit(path).body.decode()
 
 
 @pytest.mark.parametrize("level", [3, 4, 5])

@@ -30,6 +30,7 @@ from headwater.registry.entities import Account, AccountToken
 from headwater.registry.keys import hash_secret
 from headwater.services import Services
 from headwater.services.access import Access
+from headwater.services.connect_limits import ConnectLimits
 from headwater.services.presence import Presence
 from headwater.services.refusals import Refusals
 from headwater.settings import MqttSettings
@@ -287,6 +288,7 @@ class World:
             refusals=Refusals(),
             registry=unused,
             account_devices=unused,
+            connect_limits=ConnectLimits.of(self.settings, self.loop.time),
             presence=Presence(),
         )
         self.journal = SteppedJournal(self.store)

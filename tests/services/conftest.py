@@ -18,6 +18,7 @@ from headwater.services.access import Access, AccessChange
 from headwater.services.account_devices import AccountDevices
 from headwater.services.accounts import Accounts
 from headwater.services.channels import Channels
+from headwater.services.connect_limits import ConnectLimits
 from headwater.services.devices import Devices
 
 
@@ -43,6 +44,7 @@ class House:
     channels: Channels
     devices: Devices
     account_devices: AccountDevices
+    limits: ConnectLimits
     clock: Clock
     deleted: list[Channel] = field(default_factory=list)
     changes: list[AccessChange] = field(default_factory=list)
@@ -79,6 +81,7 @@ async def open_house(url: str) -> House:
         assert access.channel(channel.id) is None
         deleted.append(channel)
 
+    limits = ConnectLimits(clock, max_failures_per_minute=3)
     house = House(
         url,
         worker,
@@ -86,8 +89,9 @@ async def open_house(url: str) -> House:
         passwords,
         Accounts(worker, access, passwords, on_channel_deleted=on_deleted, clock=clock),
         Channels(worker, access, on_deleted=on_deleted, max_channels_per_account=20),
-        Devices(worker, access, max_devices_per_account=20, max_grants_per_device=20),
-        AccountDevices(worker, access, passwords, max_devices_per_account=20),
+        Devices(worker, access, limits, max_devices_per_account=20, max_grants_per_device=20),
+        AccountDevices(worker, access, limits, passwords, max_devices_per_account=20),
+        limits,
         clock,
         deleted,
     )

@@ -306,7 +306,7 @@ async def test_a_device_id_is_unique_within_its_account_only(house):
 
 async def test_the_number_of_devices_is_limited(house):
     account = await house.account()
-    devices = AccountDevices(house.worker, house.access, house.passwords, max_devices_per_account=1)
+    devices = AccountDevices(house.worker, house.access, house.limits, house.passwords, max_devices_per_account=1)
     await devices.create(account.id, "a")
     with pytest.raises(Conflict, match="at most 1 account devices"):
         await devices.create(account.id, "b")

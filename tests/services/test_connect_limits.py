@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwater.services.connect_limits import CONNECT_RATE, FAILURES, FAILURES_OF_ADDRESS, ConnectLimits
+from headwater.services.connect_limits import (
+    CONNECT_RATE,
+    FAILURES,
+    FAILURES_OF_ADDRESS,
+    ConnectLimits,
+    SignInBlock,
+    claimed_client,
+)
 
 HOME, OFFICE, LOCAL = "192.0.2.1", "192.0.2.2", "127.0.0.1"
 
@@ -191,3 +198,64 @@ def test_memory_is_bounded_whatever_is_called_in_any_order(calls):
     assert len(limits._refused_at_s) <= 4
     assert len(limits._of_client._records) <= 4
     assert len(limits._of_address._records) <= 4
+
+
+# Blocks as people are told of them
+
+
+def test_a_block_is_told_with_what_was_refused_since(clock):
+    limits = ConnectLimits(clock, max_failures_per_minute=3, block_s=100)
+    assert limits.blocks_of("pump") == []
+    for _ in range(3):
+        assert limits.blocks_of("pump") == []
+        fail(limits, HOME, "pump")
+    assert limits.blocks_of("pump") == [SignInBlock(HOME, 3, 100.0, 0)]
+    clock.now_s += 40
+    assert [limits.check(HOME, "pump") for _ in range(5)] == [FAILURES] * 5
+    assert limits.blocks_of("pump") == [SignInBlock(HOME, 3, 60.0, 5)]
+    assert limits.blocks_of("fan") == []
+    clock.now_s += 60
+    assert limits.blocks_of("pump") == []
+    for _ in range(3):
+        fail(limits, HOME, "pump")
+    assert limits.blocks_of("pump") == [SignInBlock(HOME, 3, 100.0, 0)]
+
+
+def test_each_network_is_blocked_for_itself(clock):
+    limits = ConnectLimits(clock, max_failures_per_minute=1)
+    for address in (HOME, OFFICE, "2001:db8::1"):
+        fail(limits, address, "pump")
+    assert [block.network for block in limits.blocks_of("pump")] == [HOME, OFFICE, "2001:db8::/64"]
+
+
+def test_lifting_a_block_is_for_one_client_at_every_address(clock):
+    limits = ConnectLimits(clock, max_failures_per_minute=2)
+    for address, client in ((HOME, "pump"), (OFFICE, "pump"), (HOME, "fan")):
+        fail(limits, address, client)
+        fail(limits, address, client)
+    limits.lift("pump")
+    assert limits.blocks_of("pump") == []
+    assert [fail(limits, HOME, "pump") for _ in range(3)] == [None, None, FAILURES]
+    assert limits.check(OFFICE, "pump") is None
+    assert limits.check(HOME, "fan") == FAILURES
+
+
+def test_lifting_while_an_attempt_is_under_way(clock):
+    limits = ConnectLimits(clock, max_failures_per_minute=2)
+    assert limits.check(HOME, "pump") is None
+    limits.lift("pump")
+    limits.failed(HOME, "pump")
+    assert limits.check(HOME, "pump") is None
+
+
+def test_without_a_limit_nothing_is_blocked(clock):
+    limits = ConnectLimits(clock, max_failures_per_minute=0)
+    fail(limits, HOME, "pump")
+    limits.lift("pump")
+    assert limits.blocks_of("pump") == []
+
+
+def test_a_client_is_known_by_user_name_and_client_id():
+    assert claimed_client("ada", "pump") != claimed_client("bob", "pump")
+    assert claimed_client(None, "pump") == claimed_client("", "pump")
+    assert claimed_client("ada", "") == ""

@@ -118,7 +118,7 @@ async def test_what_cannot_be_is_refused(house):
 
 async def test_the_number_of_devices_is_limited(house):
     account = await house.account()
-    devices = Devices(house.worker, house.access, max_devices_per_account=1)
+    devices = Devices(house.worker, house.access, house.limits, max_devices_per_account=1)
     await devices.create(account.id, "a", [])
     with pytest.raises(Conflict, match="at most 1 MQTT devices"):
         await devices.create(account.id, "b", [])

@@ -15,7 +15,7 @@ from headwater.model.principal import KEY_ONLY, Principal
 from headwater.mqtt.packets import NO_PROPERTIES, Connect, Properties, PropertyId, ProtocolLevel
 from headwater.mqtt.reason_codes import ReasonCode
 from headwater.services import Services
-from headwater.services.connect_limits import ConnectLimits
+from headwater.services.connect_limits import claimed_client
 from headwater.services.mqtt_sign_in import SignInFailed
 from headwater.settings import MqttSettings
 
@@ -47,13 +47,7 @@ class SignIn:
         self._sessions = sessions
         self._wills = wills
         self._now_s = now_s
-        self.limits = ConnectLimits(
-            now_s,
-            max_connects_per_second_per_address=settings.max_connects_per_second_per_address,
-            max_failures_per_minute=settings.max_failures_per_minute,
-            max_failures_per_minute_per_address=settings.max_failures_per_minute_per_address,
-            block_s=settings.failures_block_s,
-        )
+        self.limits = services.connect_limits
         self._online: dict[ClientKey, Connection] = {}
         self._by_account: Counter[int] = Counter()
         self._takeovers: dict[ClientKey, list[float]] = {}
@@ -239,6 +233,4 @@ class SignIn:
 
 
 def _claimed(connect: Connect) -> str:
-    """Who a client says it is, for counting failures: device ids are unique within an account only, so one device with
-    a wrong password must not shut out another account's."""
-    return connect.client_id and f"{connect.username or ''}/{connect.client_id}"
+    return claimed_client(connect.username, connect.client_id)

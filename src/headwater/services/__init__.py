@@ -9,6 +9,7 @@ from headwater.services.access import Access
 from headwater.services.account_devices import AccountDevices
 from headwater.services.accounts import Accounts
 from headwater.services.channels import Channels
+from headwater.services.connect_limits import ConnectLimits
 from headwater.services.devices import Devices
 from headwater.services.entries import Entries
 from headwater.services.ingest import Ingest
@@ -31,4 +32,5 @@ class Services:
     refusals: Refusals
     registry: RegistryWorker
     account_devices: AccountDevices
+    connect_limits: ConnectLimits
     presence: Presence = field(default_factory=Presence)

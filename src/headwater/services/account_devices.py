@@ -16,6 +16,7 @@ from headwater.registry.passwords import Passwords
 from headwater.registry.worker import RegistryWorker
 from headwater.services.access import Access
 from headwater.services.checks import check_line
+from headwater.services.connect_limits import ConnectLimits, claimed_client
 from headwater.services.credentials import hash_generated
 from headwater.services.devices import MAX_NAME_LENGTH
 
@@ -34,10 +35,17 @@ class AccountDevices:
     """
 
     def __init__(
-        self, worker: RegistryWorker, access: Access, passwords: Passwords, *, max_devices_per_account: int = 10_000
+        self,
+        worker: RegistryWorker,
+        access: Access,
+        connect_limits: ConnectLimits,
+        passwords: Passwords,
+        *,
+        max_devices_per_account: int = 10_000,
     ) -> None:
         self._worker = worker
         self._access = access
+        self._connect_limits = connect_limits
         self._passwords = passwords
         self._max_devices = max_devices_per_account
 
@@ -89,12 +97,17 @@ class AccountDevices:
         self, account_id: int, id_: int, credential: str | None = None
     ) -> tuple[AccountDevice, str]:
         """A new credential, this one or a fresh one; the old one ends at once, also for a connection that is open.
-        Raises: `BadRequest` for one that cannot be."""
+        Whoever was blocked for wrong ones may try again. Raises: `BadRequest` for one that cannot be."""
+
+        def changed(device: AccountDevice) -> None:
+            self._access.put_account_device(device, credential_hash)
+            if (account := self._access.account(account_id)) is not None:
+                self._connect_limits.lift(claimed_client(account.name, device.device_id))
+
         await self.get_owned(account_id, id_)  # before any hashing
         text, credential_hash = await self._hashed(credential)
         device = await self._worker.write(
-            lambda registry: registry.set_account_device_credential(account_id, id_, credential_hash),
-            lambda changed: self._access.put_account_device(changed, credential_hash),
+            lambda registry: registry.set_account_device_credential(account_id, id_, credential_hash), changed
         )
         return device, text
 

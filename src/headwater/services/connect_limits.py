@@ -14,6 +14,7 @@ from typing import NamedTuple
 from headwater.logs import Log
 from headwater.services.networks import is_loopback, network_of
 from headwater.services.throttle import Throttle
+from headwater.settings import MqttSettings
 
 CONNECT_RATE = "max_connects_per_second_per_address"
 FAILURES = "max_failures_per_minute"
@@ -25,6 +26,23 @@ EPISODE_ENDS_S = 60.0
 """Whoever is refused again after so long without a refusal is logged again."""
 
 log = Log(__name__)
+
+
+class SignInBlock(NamedTuple):
+    """Sign-ins of one client that are refused for a while."""
+
+    network: str
+    """Where those come from that failed, and are refused now: an address, or an IPv6 /64."""
+    failures: int
+    """How many led to it."""
+    remaining_s: float
+    refused: int
+    """Sign-ins since it began."""
+
+
+class _ClientKey(NamedTuple):
+    network: str
+    client_id: str
 
 
 class _Rule(NamedTuple):
@@ -68,11 +86,23 @@ class ConnectLimits:
                 max_failures=max_failures, window_s=WINDOW_S, block_s=block_s, clock=clock, max_keys=max_keys
             )
 
+        self._failures_of_client = max_failures_per_minute
         self._of_client = throttle(max_failures_per_minute)
         self._of_address = throttle(max_failures_per_minute_per_address)
         self._refused_at_s: OrderedDict[Hashable, float] = OrderedDict()
         self.refused: Counter[str] = Counter()
         """Connections and sign-ins refused here, by limit."""
+
+    @classmethod
+    def of(cls, settings: MqttSettings, clock: Callable[[], float]) -> ConnectLimits:
+        """With the limits that the operator has set."""
+        return cls(
+            clock,
+            max_connects_per_second_per_address=settings.max_connects_per_second_per_address,
+            max_failures_per_minute=settings.max_failures_per_minute,
+            max_failures_per_minute_per_address=settings.max_failures_per_minute_per_address,
+            block_s=settings.failures_block_s,
+        )
 
     def admit(self, address: str) -> str | None:
         """Whether this address may connect once more: None, or the limit that it has reached. As many as it may
@@ -113,6 +143,23 @@ class ConnectLimits:
         """The attempt came to no end: the client went away, or we could not check."""
         self._end(address, client_id, failed=False)
 
+    def blocks_of(self, client_id: str) -> list[SignInBlock]:
+        """Where this client's sign-ins are refused now because too many of them have failed."""
+        if self._of_client is None:
+            return []
+        found = [(key.network, self._of_client.block(key)) for key in _keys_of(self._of_client, client_id)]
+        return [
+            SignInBlock(network, self._failures_of_client, block.remaining_s, block.refused)
+            for network, block in found
+            if block is not None
+        ]
+
+    def lift(self, client_id: str) -> None:
+        """This client has new credentials: what failed before does not count any more."""
+        if self._of_client is not None:
+            for key in _keys_of(self._of_client, client_id):
+                self._of_client.forget(key)
+
     def _end(self, address: str, client_id: str, *, failed: bool) -> None:
         for rule in self._rules(address, client_id):
             rule.throttle.end(rule.key, failed=failed)
@@ -121,7 +168,7 @@ class ConnectLimits:
         network = network_of(address)
         rules = []
         if self._of_client is not None and client_id:
-            rules.append(_Rule(FAILURES, self._of_client, (network, client_id)))
+            rules.append(_Rule(FAILURES, self._of_client, _ClientKey(network, client_id)))
         if self._of_address is not None and not is_loopback(address):
             rules.append(_Rule(FAILURES_OF_ADDRESS, self._of_address, network))
         return rules
@@ -135,6 +182,17 @@ class ConnectLimits:
             log.warning("too many connections or failed sign-ins: refused", limit=limit, address=address, **client)
         _keep(self._refused_at_s, episode, now_s, self._max_keys)
         return limit
+
+
+def claimed_client(username: str | None, client_id: str) -> str:
+    """Who a client says it is, for counting failures: device ids are unique within an account only, so one device with
+    a wrong password must not shut out another account's."""
+    return client_id and f"{username or ''}/{client_id}"
+
+
+def _keys_of(throttle: Throttle, client_id: str) -> list[_ClientKey]:
+    """Those of one client. Looks through all that are remembered: not for strangers."""
+    return [key for key in throttle.known() if isinstance(key, _ClientKey) and key.client_id == client_id]
 
 
 def _keep(times: OrderedDict[Hashable, float], key: Hashable, at_s: float, most: int) -> None:

@@ -14,6 +14,7 @@ from headwater.registry.keys import generate_client_id, generate_device_password
 from headwater.registry.worker import RegistryWorker
 from headwater.services.access import Access
 from headwater.services.checks import check_line
+from headwater.services.connect_limits import ConnectLimits, claimed_client
 
 MAX_NAME_LENGTH = 255
 
@@ -26,12 +27,14 @@ class Devices:
         self,
         worker: RegistryWorker,
         access: Access,
+        connect_limits: ConnectLimits,
         *,
         max_devices_per_account: int = 10_000,
         max_grants_per_device: int = 1000,
     ) -> None:
         self._worker = worker
         self._access = access
+        self._connect_limits = connect_limits
         self._max_devices = max_devices_per_account
         self._max_grants = max_grants_per_device
 
@@ -86,12 +89,17 @@ class Devices:
         )
 
     async def rotate_password(self, account_id: int, device_id: int) -> tuple[MqttDevice, str]:
-        """A new password; the old one ends at once, also for a connection that is open."""
+        """A new password; the old one ends at once, also for a connection that is open. Whoever was blocked for wrong
+        ones may try again."""
+
+        def changed(device: MqttDevice) -> None:
+            self._access.put_device(device, password_hash)
+            self._connect_limits.lift(claimed_client(device.username, device.client_id))
+
         password = generate_device_password()
         password_hash = hash_secret(password)
         device = await self._worker.write(
-            lambda registry: registry.set_device_password(account_id, device_id, password_hash),
-            lambda changed: self._access.put_device(changed, password_hash),
+            lambda registry: registry.set_device_password(account_id, device_id, password_hash), changed
         )
         return device, password
 

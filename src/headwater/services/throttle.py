@@ -6,8 +6,17 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from headwater.errors import StorageError, TooManyRequests
+
+
+class Block(NamedTuple):
+    """A key that has to wait."""
+
+    remaining_s: float
+    refused: int
+    """Attempts that were refused meanwhile."""
 
 
 @dataclass(slots=True)
@@ -16,6 +25,8 @@ class _Record:
     begun_at_s: deque[float] = field(default_factory=deque)
     """Attempts under way."""
     blocked_until_s: float = 0.0
+    refused: int = 0
+    """Attempts since the block began."""
 
 
 class Throttle:
@@ -68,12 +79,13 @@ class Throttle:
                 self.end(key, failed=failed)
 
     def refusal(self, key: Hashable) -> TooManyRequests | None:
-        """Why this key may not try now; None when it may."""
+        """Why this key may not try now; None when it may. What is refused because of a block is counted."""
         record = self._records.get(key)
         if record is None:
             return None
         now_s = self._clock()
         if now_s < record.blocked_until_s:
+            record.refused += 1
             return TooManyRequests(
                 "too many failed attempts; try again later", retry_after_s=record.blocked_until_s - now_s
             )
@@ -86,8 +98,21 @@ class Throttle:
 
     def is_blocked(self, key: Hashable) -> bool:
         """Whether this key has failed too often, and has to wait for `block_s`."""
+        return self.block(key) is not None
+
+    def block(self, key: Hashable) -> Block | None:
+        """How long this key has to wait because it has failed too often; None when it has not."""
         record = self._records.get(key)
-        return record is not None and self._clock() < record.blocked_until_s
+        remaining_s = 0.0 if record is None else record.blocked_until_s - self._clock()
+        return Block(remaining_s, record.refused) if record is not None and remaining_s > 0 else None
+
+    def known(self) -> list[Hashable]:
+        """All that are remembered."""
+        return list(self._records)
+
+    def forget(self, key: Hashable) -> None:
+        """Nothing that this key did counts any more."""
+        self._records.pop(key, None)
 
     def begin(self, key: Hashable) -> None:
         """An attempt that was not refused is under way; `end` follows."""
@@ -116,6 +141,7 @@ class Throttle:
         if len(record.failed_at_s) >= self._max_failures:
             record.failed_at_s.clear()
             record.blocked_until_s = now_s + self._block_s
+            record.refused = 0
 
     def _remember(self, key: Hashable, record: _Record) -> None:
         self._records[key] = record

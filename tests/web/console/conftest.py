@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from headwater.services.account_devices import AccountDevices
 from headwater.services.accounts import Accounts
 from headwater.services.catalogue import Catalogue
 from headwater.services.channels import Channels
+from headwater.services.connect_limits import ConnectLimits
 from headwater.services.devices import Devices
 from headwater.services.entries import Entries
 from headwater.services.ingest import Ingest, IngestLimits
@@ -43,17 +45,19 @@ async def services(tmp_path: Path) -> AsyncIterator[Services]:
     worker = RegistryWorker(open_registry(f"sqlite:///{tmp_path}/registry.db"))
     passwords = Passwords(time_cost=1, memory_cost_kib=8)
     access = Access()
+    limits = ConnectLimits(time.monotonic, max_failures_per_minute=3)
     yield Services(
         access=access,
         accounts=Accounts(worker, access, passwords, on_channel_deleted=entries.clear),
         channels=Channels(worker, access, on_deleted=entries.clear, max_channels_per_account=40),
-        devices=Devices(worker, access, max_grants_per_device=40),
+        devices=Devices(worker, access, limits, max_grants_per_device=40),
         ingest=ingest,
         query=query,
         entries=entries,
         refusals=Refusals(),
         registry=worker,
-        account_devices=AccountDevices(worker, access, passwords),
+        account_devices=AccountDevices(worker, access, limits, passwords),
+        connect_limits=limits,
     )
     await worker.close()
     passwords.close()

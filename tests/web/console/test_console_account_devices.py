@@ -54,7 +54,9 @@ class Desk:
 @pytest.fixture
 async def desk(services: Services, options: ConsoleOptions) -> AsyncIterator[Desk]:
     passwords = Passwords(time_cost=1, memory_cost_kib=8)
-    devices = AccountDevices(services.registry, services.access, passwords, max_devices_per_account=5)
+    devices = AccountDevices(
+        services.registry, services.access, services.connect_limits, passwords, max_devices_per_account=5
+    )
     services = replace(services, account_devices=devices)
     console = Console(services, options)
     app = build_app(services, [], options, WebSettings(), ca_certificate=None)

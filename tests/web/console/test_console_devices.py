@@ -13,6 +13,7 @@ from headwater.errors import NotAuthenticated
 from headwater.model.principal import Grant
 from headwater.registry.entities import Account, ChannelSettings
 from headwater.services import Services
+from headwater.services.connect_limits import claimed_client
 from headwater.settings import WebSettings
 from headwater.web.app import build_app
 from headwater.web.console import ConsoleOptions
@@ -167,3 +168,29 @@ async def test_the_last_few_reasons_are_told(site: Site, ada: Browser, ada_accou
         ("&lt;new&gt;", ""),
         ("oldest", ""),
     ]
+
+
+@pytest.mark.parametrize("kind", ["MQTT device", "account device"])
+async def test_a_block_is_told_and_a_new_secret_lifts_it(
+    site: Site, ada: Browser, ada_account: Account, kind: str
+) -> None:
+    services, limits = site.services, site.services.connect_limits
+    if kind == "MQTT device":
+        device, _ = await services.devices.create(ada_account.id, "d", [])
+        path, renewal, claim = f"/devices/{device.id}", "password", claimed_client(device.username, device.client_id)
+    else:
+        account_device, _ = await services.account_devices.create(ada_account.id, "pump")
+        path, renewal, claim = f"/devices/account/{account_device.id}", "credential", claimed_client("ada", "pump")
+    for _ in range(3):
+        assert "blocked until" not in (await ada.get(path)).text
+        assert limits.check("192.0.2.7", claim) is None
+        limits.failed("192.0.2.7", claim)
+    page = " ".join((await ada.get(path)).text.split())
+    assert re.search(
+        r"blocked until <time [^>]+>\d\d:\d\d:\d\d UTC</time></b>, after 3 failed sign-ins from 192.0.2.7\.", page
+    )
+    assert limits.check("192.0.2.7", claim)
+    assert "from 192.0.2.7; 1 attempt refused since." in " ".join((await ada.get(path)).text.split())
+    assert (await ada.post(f"{path}/{renewal}")).status_code == 200
+    assert limits.check("192.0.2.7", claim) is None
+    assert "blocked until" not in (await ada.get(path)).text

@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute
 
 from headwater.errors import BadRequest, Conflict, NotFound
 from headwater.registry.entities import Account, AccountDevice, MqttDevice
+from headwater.services.connect_limits import SignInBlock, claimed_client
 from headwater.services.devices import MAX_NAME_LENGTH
 from headwater.services.refusals import Refused
 from headwater.web.console.console import Console, Visit
@@ -173,6 +174,12 @@ class DevicePages(ABC, Generic[D]):
         device = await self._devices.update(visit.account.id, visit.path_id(self.id_name), is_enabled=is_enabled)
         return self._console.redirect(visit, self._path(device), text)
 
+    def _blocks(self, account: Account, device: D) -> list[tuple[SignInBlock, int]]:
+        """Where sign-ins of the device are refused now, and until when."""
+        name, now_s = self.sign_in_name(account, device), self._console.options.clock()
+        blocks = self._console.services.connect_limits.blocks_of(claimed_client(name.username, name.client_id))
+        return [(block, int((now_s + block.remaining_s) * 1e9)) for block in blocks]
+
     def _new_page(self, visit: Visit, errors: dict[str, str]) -> Response:
         fields = self.fields_in(visit.form) | self.choices(visit)
         return self._page(visit, "device_new.html", errors=errors, here=f"{self.root}/new", **fields)
@@ -188,6 +195,7 @@ class DevicePages(ABC, Generic[D]):
             here=self._path(device),
             sign_in=self.sign_in_name(visit.account, device),
             refused=self.refused_to(device),
+            blocks=self._blocks(visit.account, device),
             **fields,
             **self.choices(visit),
         )

@@ -36,7 +36,12 @@ class Pages:
         )
         self._environment.globals.update(version=__version__, uplot=f"/static/{UPLOT_DIRECTORY}", has_own_ca=has_own_ca)
         self._environment.filters.update(
-            iso=iso_of, iso_ns=iso_of_ns, readable=readable_of, readable_ns=readable_of_ns, grouped=grouped
+            iso=iso_of,
+            iso_ns=iso_of_ns,
+            readable=readable_of,
+            readable_ns=readable_of_ns,
+            clock_ns=clock_of_ns,
+            grouped=grouped,
         )
 
     def render(
@@ -82,6 +87,11 @@ def readable_of(at: datetime) -> str:
 
 def readable_of_ns(at_ns: int) -> str:
     return readable_of(datetime.fromtimestamp(at_ns // 1_000_000_000, UTC))
+
+
+def clock_of_ns(at_ns: int) -> str:
+    """The time of day."""
+    return datetime.fromtimestamp(at_ns // 1_000_000_000, UTC).strftime("%H:%M:%S UTC")
 
 
 def grouped(number: int) -> str:

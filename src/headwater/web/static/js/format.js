@@ -20,6 +20,7 @@ const full = formatter({
   second: "2-digit",
   hourCycle: "h23",
 });
+const clock = formatter({ hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
 const day = formatter({ day: "numeric", month: "short", year: "numeric" });
 const six = new Intl.NumberFormat("en", { maximumSignificantDigits: 6, useGrouping: false });
 const whole = new Intl.NumberFormat("en");
@@ -56,14 +57,14 @@ export function ago(seconds, nowSeconds = Date.now() / 1000) {
   return day.format(new Date(seconds * 1000));
 }
 
-// <time datetime="…" data-time="ago|day|full"> in the reader's own zone; the exact time stands in the title.
+// <time datetime="…" data-time="ago|day|clock|full"> in the reader's own zone; the exact time stands in the title.
 export function renderTime(element) {
   const seconds = Date.parse(element.dateTime) / 1000;
   if (Number.isNaN(seconds)) return;
   const style = element.dataset.time;
   element.title = formatTime(seconds);
-  const text =
-    style === "day" ? day.format(new Date(seconds * 1000)) : style === "full" ? formatTime(seconds) : ago(seconds);
+  const fixed = { day, clock, full }[style];
+  const text = fixed ? fixed.format(new Date(seconds * 1000)) : ago(seconds);
   if (element.textContent !== text) element.textContent = text;
 }
 
