@@ -72,12 +72,12 @@ async def test_what_a_row_says(site: Site, ada: Browser, ada_account: Account, b
     page = (await ada.get("/connections")).text
     for text in (
         f'<a href="/devices/{device.id}">Sensor &lt;1&gt;</a>',
-        "&lt;b&gt;evil&lt;/b&gt;",
+        f'<a href="/devices/{device.id}"><code>&lt;b&gt;evil&lt;/b&gt;</code></a>',
         "192.0.2.7:4711",
         "MQTT 5.0, WebSocket over TLS",
         "keep alive 45&nbsp;s",
         "Session kept",
-        "12\u202f345",
+        "12\u202f345 messages",
         "67.9\u00a0kB",
         "17 dropped: max_queued_messages",
     ):
@@ -98,7 +98,9 @@ async def test_an_account_device_is_named(site: Site, ada: Browser, ada_account:
     broker.connect(account_id=ada_account.id, account_device_id=7, client_id="attic")
     page = (await ada.get("/connections?q=fan")).text
     assert "Attic fan" in page
-    assert "Disconnect “Attic fan”?" in page
+    assert "Disconnect “Attic fan”, client ID attic? Nothing" in page
+    assert 'aria-label="Disconnect Attic fan, client ID attic"' in page
+    assert '<a href="/devices/account/7"><code>attic</code></a>' in page
 
 
 async def test_an_account_sees_only_its_own(site: Site, ada: Browser, ada_account: Account, broker: FakeBroker) -> None:
@@ -167,6 +169,26 @@ async def test_filter_by_account(
     assert shown(page) == [3]
     assert '<option value="none" selected>No account (1)</option>' in page
     assert "No connection matches" in (await admin.get("/connections?account=999")).text
+
+
+async def test_an_administrator_always_has_the_filter(
+    ada: Browser, admin: Browser, ada_account: Account, broker: FakeBroker
+) -> None:
+    broker.connect(account_id=ada_account.id, messages_in=1)
+    page = (await admin.get("/connections")).text
+    assert '<select id="account"' in page
+    assert ">1 message<" in page
+    assert ">0 messages<" in page
+    page = (await ada.get("/connections")).text
+    assert '<select id="account"' not in page
+    assert "data-filters" not in page
+
+
+async def test_a_client_id_without_a_device_leads_nowhere(
+    ada: Browser, ada_account: Account, broker: FakeBroker
+) -> None:
+    broker.connect(account_id=ada_account.id, client_id="my-laptop")
+    assert re.search(r"<small><code>my-laptop</code></small>", (await ada.get("/connections")).text)
 
 
 @pytest.mark.parametrize(
@@ -238,7 +260,7 @@ async def test_disconnecting(ada: Browser, ada_account: Account, broker: FakeBro
     response = await ada.post(f"/connections/{client.number}/disconnect?q=c&page=2&next=//evil.example")
     assert response.headers["location"] == "/connections?q=c&page=2"
     assert broker.ended == [client.number]
-    assert "“ada” was disconnected." in (await ada.follow(response)).text
+    assert "“ada”, client ID c1, was disconnected." in (await ada.follow(response)).text
 
 
 async def test_an_administrator_disconnects_anybody(admin: Browser, broker: FakeBroker) -> None:

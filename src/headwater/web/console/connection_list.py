@@ -98,6 +98,11 @@ class Row:
     """Where the visitor finds more about it; empty when that is not the visitor's to see."""
     account_name: str
 
+    @property
+    def device_link(self) -> str:
+        """The page of the device whose client id this is; empty where there is none."""
+        return self.link if self.client.device_id is not None or self.client.account_device_id is not None else ""
+
 
 @dataclass(frozen=True, slots=True)
 class Listing:
@@ -158,12 +163,14 @@ def _row_of(client: ClientInfo, access: Access, viewer: Account) -> Row:
 
 
 def _link_of(client: ClientInfo, access: Access, viewer: Account) -> str:
+    if client.account_id != viewer.id:
+        return ""
     match _device_of(client, access):
-        case MqttDevice(id=device_id) if client.account_id == viewer.id:
-            return f"/devices/{device_id}"
-        case None if client.account_id == viewer.id:
-            return "/profile"
-    return ""
+        case MqttDevice(id=id_):
+            return f"/devices/{id_}"
+        case AccountDevice(id=id_):
+            return f"/devices/account/{id_}"
+    return "/profile"
 
 
 def _device_of(client: ClientInfo, access: Access) -> MqttDevice | AccountDevice | None:

@@ -93,10 +93,8 @@ class ConnectionPages:
         if client is None or not self._presence.disconnect(number, scope):
             raise NotFound(_GONE)
         log.info("client disconnected by hand", client_id=client.client_id, by=visit.account.name)
-        name = name_of(client, self._access)
-        return self._console.redirect(
-            visit, "/connections" + self._view(visit).address(), f"“{name[:80]}” was disconnected.", "note"
-        )
+        text = f"“{name_of(client, self._access)[:80]}”, client ID {client.client_id[:80]}, was disconnected."
+        return self._console.redirect(visit, "/connections" + self._view(visit).address(), text, "note")
 
     # -- helpers ----------------------------------------------------------------------------------------------
 

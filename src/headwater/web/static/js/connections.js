@@ -73,6 +73,10 @@ class Row {
     for (const cell of this.element.querySelectorAll("[data-count]")) {
       setText(cell, formatCount(counters[cell.dataset.count]));
     }
+    for (const cell of this.element.querySelectorAll("[data-messages]")) {
+      const count = counters[cell.dataset.messages];
+      setText(cell, `${formatCount(count)} ${count === 1 ? "message" : "messages"}`);
+    }
     for (const cell of this.element.querySelectorAll("[data-bytes]")) {
       setText(cell, formatBytes(counters[cell.dataset.bytes]));
     }
