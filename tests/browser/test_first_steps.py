@@ -3,51 +3,11 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable
 
-import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
-from server import ADMIN_NAME, ADMIN_PASSWORD, Server, require_program
-
-CHROMIUM_ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    program = require_program("chromium")
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=program, args=CHROMIUM_ARGUMENTS)
-        yield launched
-        launched.close()
-
-
-@pytest.fixture
-def page(browser: Browser, server: Server) -> Iterator[Page]:
-    context = browser.new_context(base_url=server.url, viewport={"width": 1280, "height": 900})
-    opened = context.new_page()
-    problems: list[str] = []
-    opened.on("pageerror", lambda error: problems.append(str(error)))
-    opened.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
-    yield opened
-    context.close()
-    assert problems == []
-
-
-def sign_in(page: Page) -> None:
-    page.goto("/")
-    page.get_by_label("Name").fill(ADMIN_NAME)
-    page.get_by_label("Password").fill(ADMIN_PASSWORD)
-    page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_role("heading", name="My Channels")).to_be_visible()
+from server import Server, require_program
 
 
 def publish(server: Server, credentials: dict[str, str], channel_id: str, message: str) -> None:
@@ -57,8 +17,8 @@ def publish(server: Server, credentials: dict[str, str], channel_id: str, messag
     subprocess.run(command, check=True, timeout=20)
 
 
-def test_from_sign_in_to_a_moving_chart(page: Page, server: Server) -> None:
-    sign_in(page)
+def test_from_sign_in_to_a_moving_chart(page: Page, server: Server, sign_in: Callable[[], None]) -> None:
+    sign_in()
 
     page.goto("/channels/new")
     page.get_by_label("Name", exact=True).fill("Greenhouse")

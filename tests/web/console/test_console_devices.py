@@ -194,3 +194,18 @@ async def test_a_block_is_told_and_a_new_secret_lifts_it(
     assert (await ada.post(f"{path}/{renewal}")).status_code == 200
     assert limits.check("192.0.2.7", claim) is None
     assert "blocked until" not in (await ada.get(path)).text
+
+
+@pytest.mark.parametrize(
+    ("path", "hints"),
+    [
+        ("/devices/new", ["by which the broker knows the device", "any characters", "the password only there"]),
+        (
+            "/devices/account/new",
+            ["by which the broker knows it", "1 to 32 letters without accents", "6 characters or more", "shown once"],
+        ),
+    ],
+)
+async def test_the_forms_say_what_is_asked_for(ada: Browser, path: str, hints: list[str]) -> None:
+    page = (await ada.get(path)).text
+    assert [hint for hint in hints if hint not in page] == []
