@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from headwater.registry.entities import AccountDevice, MqttDevice
 from headwater.services.mqtt_sign_in import SignInFailed
 
 MAX_SUBJECTS = 10_000
@@ -96,6 +97,10 @@ class Refusals:
     ) -> None:
         """Count messages that a device should have got and did not, because this limit was reached."""
         self._note_device(f"messages for this device were dropped: limit {limit}", device_id, account_device_id, count)
+
+    def of(self, device: MqttDevice | AccountDevice) -> Refused | None:
+        """What was refused to a device of either kind."""
+        return self.of_device(device.id) if isinstance(device, MqttDevice) else self.of_account_device(device.id)
 
     def of_device(self, device_id: int) -> Refused | None:
         return self._by_subject.get(("device", device_id))

@@ -67,7 +67,7 @@ async def desk(services: Services, options: ConsoleOptions) -> AsyncIterator[Des
         browser.client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://h")
         browsers.append(browser)
     assert (await browsers[0].sign_in("ada")).status_code == 303
-    own = [route for route in AccountDevicePages(console).routes() if isinstance(route, Route)]
+    own = [route for route in AccountDevicePages(console, devices).routes() if isinstance(route, Route)]
     paths = [(next(iter((route.methods or set()) - {"HEAD"})), route.path) for route in own]
     yield Desk(browsers[0], browsers[1], services, devices, passwords, account, paths)
     for browser in browsers:

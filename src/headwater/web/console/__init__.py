@@ -46,8 +46,8 @@ def routes(console: Console) -> list[BaseRoute]:
         *ChannelPages(console).routes(),
         *ChannelLive(console).routes(),
         *DeviceList(console).routes(),
-        *MqttDevicePages(console).routes(),
-        *AccountDevicePages(console).routes(),
+        *MqttDevicePages(console, console.services.devices).routes(),
+        *AccountDevicePages(console, console.services.account_devices).routes(),
         *ConnectionPages(console).routes(),
         *ProfilePages(console).routes(),
     ]

@@ -11,13 +11,13 @@ from headwater.services.account_devices import (
     MAX_CREDENTIAL_LENGTH,
     MAX_DEVICE_ID_LENGTH,
     MIN_CREDENTIAL_LENGTH,
+    AccountDevices,
     check_credential,
     check_device_id,
 )
 from headwater.services.devices import MAX_NAME_LENGTH
-from headwater.services.refusals import Refused
-from headwater.web.console.console import Console, Visit
-from headwater.web.console.device_pages import DevicePages, SignInName, name_errors
+from headwater.web.console.console import Visit
+from headwater.web.console.device_pages import DevicePages, Kind, SignInName, name_errors
 from headwater.web.console.errors import sentence_of
 from headwater.web.console.forms import Form
 from headwater.web.console.snippets import Addresses, Snippet, account_device_snippets
@@ -33,20 +33,11 @@ _LIMITS = {
 class AccountDevicePages(DevicePages[AccountDevice]):
     """The pages of account devices."""
 
-    root = "/devices/account"
-    id_name = "account_device_id"
-    parts = "_account_device.html"
-    secret = "credential"  # noqa: S105  a word, not a secret
-
-    def __init__(self, console: Console) -> None:
-        super().__init__(console, console.services.account_devices)
-        self._account_devices = console.services.account_devices
+    kind = Kind("/devices/account", "account_device_id", "_account_device.html", "credential")
+    _devices: AccountDevices
 
     def sign_in_name(self, account: Account, device: AccountDevice) -> SignInName:
         return SignInName(device.device_id, account.name)
-
-    def refused_to(self, device: AccountDevice) -> Refused | None:
-        return self._console.services.refusals.of_account_device(device.id)
 
     def form_errors(self, form: Form, *, is_new: bool) -> dict[str, str]:
         errors = name_errors(form.text("name"), is_needed=not is_new)
@@ -67,15 +58,13 @@ class AccountDevicePages(DevicePages[AccountDevice]):
         return {"limits": _LIMITS}
 
     async def add(self, account: Account, form: Form) -> tuple[AccountDevice, str]:
-        return await self._account_devices.create(
-            account.id, form.text("device_id"), form.text("name"), _credential_in(form)
-        )
+        return await self._devices.create(account.id, form.text("device_id"), form.text("name"), _credential_in(form))
 
     async def change(self, device: AccountDevice, form: Form) -> AccountDevice:
-        return await self._account_devices.update(device.account_id, device.id, name=form.text("name"))
+        return await self._devices.update(device.account_id, device.id, name=form.text("name"))
 
     async def new_secret(self, device: AccountDevice, form: Form) -> tuple[AccountDevice, str]:
-        return await self._account_devices.set_credential(device.account_id, device.id, _credential_in(form))
+        return await self._devices.set_credential(device.account_id, device.id, _credential_in(form))
 
     def snippets(self, account: Account, device: AccountDevice, secret: str, at: Addresses) -> list[Snippet]:
         return account_device_snippets(device.device_id, account.name, secret, at)

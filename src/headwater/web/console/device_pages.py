@@ -1,6 +1,6 @@
 """The pages that devices of both kinds have: adding one, its credentials (shown once), its name, its switch, its end.
 
-Knows no kind: what one asks for and how it signs in, its own class says, and the macros in its `parts`.
+Knows no kind: what one asks for and how it signs in, its own class says, and the macros of its `Kind`.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from headwater.errors import BadRequest, Conflict, NotFound
 from headwater.registry.entities import Account, AccountDevice, MqttDevice
 from headwater.services.connect_limits import SignInBlock, claimed_client
 from headwater.services.devices import MAX_NAME_LENGTH
-from headwater.services.refusals import Refused
 from headwater.web.console.console import Console, Visit
 from headwater.web.console.errors import sentence_of
 from headwater.web.console.forms import Form
 from headwater.web.console.snippets import CLIENT_ID, PASSWORD, USERNAME, Addresses, Snippet, credentials_text
+
+_LIMITS = {"name": MAX_NAME_LENGTH}
 
 D = TypeVar("D", bound=MqttDevice | AccountDevice)
 D_co = TypeVar("D_co", bound=MqttDevice | AccountDevice, covariant=True)
@@ -30,6 +31,19 @@ class SignInName(NamedTuple):
 
     client_id: str
     username: str
+
+
+class Kind(NamedTuple):
+    """What sets the pages of one kind apart."""
+
+    root: str
+    """Where they are."""
+    id_name: str
+    """What the id in their paths is called."""
+    parts: str
+    """The template with the macros that say what is this kind's own."""
+    credential: str
+    """What people call the secret; the path of the form that makes a new one ends in it."""
 
 
 class DeviceService(Protocol[D_co]):
@@ -45,14 +59,7 @@ class DeviceService(Protocol[D_co]):
 class DevicePages(ABC, Generic[D]):
     """The pages of one kind; another account's device is as unknown as one that never was."""
 
-    root: ClassVar[str]
-    """Where the pages are."""
-    id_name: ClassVar[str]
-    """What the id in their paths is called."""
-    parts: ClassVar[str]
-    """The template with the macros that say what is this kind's own."""
-    secret: ClassVar[str]
-    """What people call the secret; the path of the form that makes a new one ends in it."""
+    kind: ClassVar[Kind]
 
     def __init__(self, console: Console, devices: DeviceService[D]) -> None:
         self._console = console
@@ -60,15 +67,15 @@ class DevicePages(ABC, Generic[D]):
 
     def routes(self) -> list[BaseRoute]:
         get, post = self._console.get, self._console.post
-        one = f"{self.root}/{{{self.id_name}:int}}"
+        one = f"{self.kind.root}/{{{self.kind.id_name}:int}}"
         return [
-            get(f"{self.root}/new", self.new),
-            post(f"{self.root}/new", self.create),
+            get(f"{self.kind.root}/new", self.new),
+            post(f"{self.kind.root}/new", self.create),
             get(one, self.show),
             post(one, self.save),
             post(f"{one}/enable", self.enable),
             post(f"{one}/disable", self.disable),
-            post(f"{one}/{self.secret}", self.renew),
+            post(f"{one}/{self.kind.credential}", self.renew),
             post(f"{one}/delete", self.delete),
         ]
 
@@ -113,7 +120,7 @@ class DevicePages(ABC, Generic[D]):
         try:
             made = await self.new_secret(device, visit.form)
         except BadRequest as failure:
-            errors = {self.secret: sentence_of(str(failure))}
+            errors = {self.kind.credential: sentence_of(str(failure))}
             return self._device_page(visit, device, self.fields_of(device), errors)
         return self._credentials_page(visit, *made, is_new=False)
 
@@ -126,9 +133,6 @@ class DevicePages(ABC, Generic[D]):
 
     @abstractmethod
     def sign_in_name(self, account: Account, device: D) -> SignInName: ...
-
-    @abstractmethod
-    def refused_to(self, device: D) -> Refused | None: ...
 
     @abstractmethod
     def form_errors(self, form: Form, *, is_new: bool) -> dict[str, str]:
@@ -165,13 +169,13 @@ class DevicePages(ABC, Generic[D]):
     # -- helpers ------------------------------------------------------------------------------------------------
 
     async def _owned(self, visit: Visit) -> D:
-        return await self._devices.get_owned(visit.account.id, visit.path_id(self.id_name))
+        return await self._devices.get_owned(visit.account.id, visit.path_id(self.kind.id_name))
 
     def _path(self, device: D) -> str:
-        return f"{self.root}/{device.id}"
+        return f"{self.kind.root}/{device.id}"
 
     async def _switch(self, visit: Visit, is_enabled: bool, text: str) -> Response:
-        device = await self._devices.update(visit.account.id, visit.path_id(self.id_name), is_enabled=is_enabled)
+        device = await self._devices.update(visit.account.id, visit.path_id(self.kind.id_name), is_enabled=is_enabled)
         return self._console.redirect(visit, self._path(device), text)
 
     def _blocks(self, account: Account, device: D) -> list[tuple[SignInBlock, int]]:
@@ -182,7 +186,7 @@ class DevicePages(ABC, Generic[D]):
 
     def _new_page(self, visit: Visit, errors: dict[str, str]) -> Response:
         fields = self.fields_in(visit.form) | self.choices(visit)
-        return self._page(visit, "device_new.html", errors=errors, here=f"{self.root}/new", **fields)
+        return self._page(visit, "device_new.html", errors=errors, here=f"{self.kind.root}/new", **fields)
 
     def _device_page(
         self, visit: Visit, device: D, fields: dict[str, Any], errors: dict[str, str] | None = None
@@ -194,7 +198,7 @@ class DevicePages(ABC, Generic[D]):
             device=device,
             here=self._path(device),
             sign_in=self.sign_in_name(visit.account, device),
-            refused=self.refused_to(device),
+            refused=self._console.services.refusals.of(device),
             blocks=self._blocks(visit.account, device),
             **fields,
             **self.choices(visit),
@@ -209,7 +213,7 @@ class DevicePages(ABC, Generic[D]):
             "device_credentials.html",
             device=device,
             here=self._path(device),
-            new_device=f"{self.root}/new",
+            new_device=f"{self.kind.root}/new",
             is_new=is_new,
             credentials=credentials,
             file_name=f"mqtt-device-{name.client_id}.txt",
@@ -219,9 +223,8 @@ class DevicePages(ABC, Generic[D]):
         )
 
     def _page(self, visit: Visit, template: str, **values: Any) -> Response:
-        status = 400 if values.get("errors") else 200
-        limits = {"name": MAX_NAME_LENGTH}
-        return self._console.render(visit, template, status, parts=self.parts, **{"limits": limits} | values)
+        shared = {"parts": self.kind.parts, "credential_word": self.kind.credential, "limits": _LIMITS}
+        return self._console.render(visit, template, 400 if values.get("errors") else 200, **shared | values)
 
 
 def name_errors(name: str, *, is_needed: bool) -> dict[str, str]:

@@ -10,9 +10,9 @@ from starlette.routing import BaseRoute
 
 from headwater.model.principal import Grant
 from headwater.registry.entities import Account, Channel, MqttDevice
-from headwater.services.refusals import Refused
+from headwater.services.devices import Devices
 from headwater.web.console.console import Console, Visit
-from headwater.web.console.device_pages import DevicePages, SignInName, name_errors
+from headwater.web.console.device_pages import DevicePages, Kind, SignInName, name_errors
 from headwater.web.console.forms import Form
 from headwater.web.console.snippets import Addresses, Snippet, device_snippets
 
@@ -34,8 +34,8 @@ class DeviceList:
         return self._console.render(
             visit,
             "devices.html",
-            devices=[(device, refusals.of_device(device.id)) for device in devices],
-            account_devices=[(device, refusals.of_account_device(device.id)) for device in of_account],
+            devices=[(device, refusals.of(device)) for device in devices],
+            account_devices=[(device, refusals.of(device)) for device in of_account],
             ports=self._console.options.mqtt_ports(),
         )
 
@@ -43,21 +43,11 @@ class DeviceList:
 class MqttDevicePages(DevicePages[MqttDevice]):
     """The pages of MQTT devices."""
 
-    root = "/devices"
-    id_name = "device_id"
-    parts = "_mqtt_device.html"
-    secret = "password"  # noqa: S105  a word, not a secret
-
-    def __init__(self, console: Console) -> None:
-        super().__init__(console, console.services.devices)
-        self._mqtt_devices = console.services.devices
-        self._access = console.services.access
+    kind = Kind("/devices", "device_id", "_mqtt_device.html", "password")
+    _devices: Devices
 
     def sign_in_name(self, account: Account, device: MqttDevice) -> SignInName:
         return SignInName(device.client_id, device.username)
-
-    def refused_to(self, device: MqttDevice) -> Refused | None:
-        return self._console.services.refusals.of_device(device.id)
 
     def form_errors(self, form: Form, *, is_new: bool) -> dict[str, str]:
         return name_errors(form.text("name"), is_needed=True)
@@ -69,18 +59,18 @@ class MqttDevicePages(DevicePages[MqttDevice]):
         return _fields(device.name, device.grants)
 
     def choices(self, visit: Visit) -> dict[str, Any]:
-        return {"channels": self._access.channels_of(visit.account.id)}
+        return {"channels": self._console.services.access.channels_of(visit.account.id)}
 
     async def add(self, account: Account, form: Form) -> tuple[MqttDevice, str]:
-        return await self._mqtt_devices.create(account.id, form.text("name"), parse_grants(form))
+        return await self._devices.create(account.id, form.text("name"), parse_grants(form))
 
     async def change(self, device: MqttDevice, form: Form) -> MqttDevice:
-        return await self._mqtt_devices.update(
+        return await self._devices.update(
             device.account_id, device.id, name=form.text("name"), grants=parse_grants(form)
         )
 
     async def new_secret(self, device: MqttDevice, form: Form) -> tuple[MqttDevice, str]:
-        return await self._mqtt_devices.rotate_password(device.account_id, device.id)
+        return await self._devices.rotate_password(device.account_id, device.id)
 
     def snippets(self, account: Account, device: MqttDevice, secret: str, at: Addresses) -> list[Snippet]:
         publish_to = self._first_channel(account, (grant.bucket_id for grant in device.grants if grant.allow_publish))
@@ -91,7 +81,7 @@ class MqttDevicePages(DevicePages[MqttDevice]):
 
     def _first_channel(self, account: Account, channel_ids: Iterable[int]) -> Channel | None:
         """The first of these channels that the account owns: only its keys may be shown."""
-        channels = map(self._access.channel, channel_ids)
+        channels = map(self._console.services.access.channel, channel_ids)
         return next((one for one in channels if one is not None and one.account_id == account.id), None)
 
 
