@@ -439,7 +439,13 @@ STATEMENTS: tuple[Statement, ...] = (
     Statement("4.3.3-1", BOTH, "A new QoS 2 message gets an unused packet identifier."),
     Statement("4.3.3-2", BOTH, "A new QoS 2 message is sent with that identifier and DUP 0."),
     Statement("4.3.3-3", BOTH, "A QoS 2 message is unacknowledged until its PUBREC comes."),
-    Statement("4.3.3-4", BOTH, "A PUBREC below 80 is answered with PUBREL of the same identifier."),
+    Statement(
+        "4.3.3-4",
+        BOTH,
+        "A PUBREC below 80 is answered with PUBREL of the same identifier.",
+        "With code 92 where the identifier is not known: the client's memory may be older than the server's, and it "
+        "must be able to finish. One packet has one short answer, and PUBCOMP has none.",
+    ),
     Statement("4.3.3-5", BOTH, "PUBREL is unacknowledged until its PUBCOMP comes."),
     Statement("4.3.3-6", BOTH, "After PUBREL, the message is not sent again."),
     Statement("4.3.3-7", BOTH, "A message that was sent does not expire any more."),
@@ -492,7 +498,12 @@ STATEMENTS: tuple[Statement, ...] = (
         "Filters that begin with a wildcard do not match topics that begin with `$`.",
         "Clients cannot publish to such topics at all (code 87).",
     ),
-    Statement("4.7.3-1", BOTH, "Topic names and filters have at least one character."),
+    Statement(
+        "4.7.3-1",
+        BOTH,
+        "Topic names and filters have at least one character.",
+        "An empty one closes the connection, and nothing of its packet takes effect.",
+    ),
     Statement("4.7.3-2", BOTH, "Topic names and filters hold no U+0000."),
     Statement(
         "4.7.3-3",
@@ -502,7 +513,12 @@ STATEMENTS: tuple[Statement, ...] = (
     ),
     Statement("4.7.3-4", SERVER, "Topic names and filters are compared as they are, without any normalisation."),
     Statement("4.8.2-1", BOTH, "A shared subscription begins with `$share/` and a name of at least one character."),
-    Statement("4.8.2-2", BOTH, "The name has no `/`, `+` or `#` and is followed by `/` and a filter."),
+    Statement(
+        "4.8.2-2",
+        BOTH,
+        "The name has no `/`, `+` or `#` and is followed by `/` and a filter.",
+        "Anything else behind `$share/` closes the connection with code 82, and nothing of its packet takes effect.",
+    ),
     Statement("4.8.2-3", SERVER, "Each member of a shared subscription gets messages at its own granted QoS at most."),
     Statement("4.8.2-4", SERVER, "A QoS 2 message that a member was sent is completed with it when it is back."),
     Statement("4.8.2-5", SERVER, "When that member's session ends before, nobody else gets the message."),

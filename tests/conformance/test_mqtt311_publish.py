@@ -292,6 +292,14 @@ def test_mqtt_4_3_3_1_unacknowledged_until_pubcomp(broker: Broker) -> None:
     assert new.packet_id not in {message.packet_id for message in messages[1:]}
 
 
+def test_mqtt_4_3_3_1_pubrec_for_what_is_not_known(broker: Broker) -> None:
+    client = broker.connect()
+    client.send(pubrec(7))
+    client.expect(pubrel(7))
+    client.send(pubcomp(7))
+    client.ping()
+
+
 def test_mqtt_4_3_3_2(broker: Broker) -> None:
     subscriber, client = watch(broker), broker.connect()
     for dup in (False, True, True, False):

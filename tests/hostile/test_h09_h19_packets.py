@@ -189,7 +189,13 @@ async def test_h18_malformed_subscribe(house: House, level: int) -> None:
     await ends(house, level, packets, MALFORMED, PROTOCOL_ERROR)
 
 
-@pytest.mark.parametrize("topic_filter", ["", "a/#/b", "a+", "#a", "a#", "+a", "a/+b", "##", "++"])
+@LEVELS
+async def test_h18_an_empty_filter(house: House, level: int) -> None:
+    subscribe = Subscribe(1, (Subscription("t", 0), Subscription("", 0)))
+    await ends(house, level, [render_packet(subscribe, level)], MALFORMED)
+
+
+@pytest.mark.parametrize("topic_filter", ["a/#/b", "a+", "#a", "a#", "+a", "a/+b", "##", "++"])
 async def test_h18_malformed_filters(house: House, topic_filter: str) -> None:
     """3.1.1: the connection is closed. MQTT 5: this filter is refused, the others are not."""
     subscribe = Subscribe(1, (Subscription("t", 0), Subscription(topic_filter, 0)))
@@ -197,7 +203,7 @@ async def test_h18_malformed_filters(house: House, topic_filter: str) -> None:
     client = await attacker(house)
     client.send(subscribe)
     answer = await client.read()
-    assert answer == Suback(1, (0, FILTER_INVALID)) or topic_filter == ""
+    assert answer == Suback(1, (0, FILTER_INVALID))
     await check_served(house)
 
 
@@ -219,26 +225,28 @@ async def test_h18_ten_thousand_filters(house: House, level: int) -> None:
 
 
 async def test_h19_malformed_shared_subscriptions(house: House) -> None:
-    client = await attacker(house)
     for topic_filter in ("$share//t", "$share/g", "$share/+/t", "$share/#/t", "$share/g/", "$share/", "$share/g+/t"):
-        assert await client.subscribe(topic_filter) == FILTER_INVALID, topic_filter
+        subscribe = Subscribe(1, (Subscription("t", 0), Subscription(topic_filter, 0)))
+        await strike(house, 5, render_packet(subscribe, 5), PROTOCOL_ERROR)
+    client = await attacker(house)
     assert await client.subscribe("$share") >= 0x80
-    assert not house.broker.router.subscriptions
     await strike(
         house, 5, render_packet(Subscribe(1, (Subscription("$share/g/t", 0, no_local=True),)), 5), PROTOCOL_ERROR
     )
 
 
-async def test_h24_a_flood_of_answers_to_nothing(house: House) -> None:
+@LEVELS
+async def test_h24_a_flood_of_answers_to_nothing(house: House, level: int) -> None:
     """PUBREL and PUBREC for unknown identifiers are answered, packet for packet, so that a client whose memory is older
     can finish; the others are overlooked and make no room."""
-    client = await attacker(house)
+    client = await attacker(house, level)
+    code = 0x92 if level == 5 else 0
     client.send(*[Acknowledgement(PacketType.PUBREL, n) for n in range(1, 2_001)])
     for number in range(1, 2_001):
-        await client.expect(Acknowledgement(PacketType.PUBCOMP, number, 0x92))
+        await client.expect(Acknowledgement(PacketType.PUBCOMP, number, code))
     client.send(*[Acknowledgement(PacketType.PUBREC, n) for n in range(1, 2_001)])
     for number in range(1, 2_001):
-        await client.expect(Acknowledgement(PacketType.PUBREL, number, 0x92))
+        await client.expect(Acknowledgement(PacketType.PUBREL, number, code))
     for kind in (PacketType.PUBACK, PacketType.PUBCOMP):
         client.send(*[Acknowledgement(kind, n) for n in range(1, 2_001)])
     await client.ping()

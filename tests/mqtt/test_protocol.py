@@ -390,10 +390,33 @@ def test_a_packet_beyond_the_limit_is_refused_on_its_header() -> None:
         assert isinstance(peer.refuses(bytes((first_byte,)) + render_remaining_length(1_001)), PacketTooLarge)
 
 
-@pytest.mark.parametrize("first_byte", [0x40, 0x50, 0x62, 0x70, 0xC0, 0xE0, 0x20, 0x90, 0xB0, 0xD0, 0xF0, 0x00])
+@pytest.mark.parametrize("first_byte", [0x40, 0x50, 0x62, 0x70, 0xC0, 0xE0, 0x20, 0x90, 0xB0, 0xD0])
 def test_a_control_packet_of_kilobytes_is_refused_on_its_header(first_byte: int) -> None:
     error = Peer().refuses(bytes((first_byte,)) + render_remaining_length(MAX_CONTROL_BYTES + 1))
     assert isinstance(error, PacketTooLarge)
+
+
+@pytest.mark.parametrize(
+    ("level", "begun", "code"),
+    [
+        *((5, begun, 0x82) for begun in (b"\x0a\xc0", b"\x00", b"\x0f\xff\xff")),
+        *((5, begun, 0x81) for begun in (b"\x80\xc0", b"\x60", b"\x36\xff", b"\x38", b"\xc1\x80", b"\xe8")),
+        *((4, begun, 0x82) for begun in (b"\x0a\xc0", b"\xf0")),
+        *((4, begun, 0x81) for begun in (b"\x80\xc0", b"\x8a", b"\x36\xff", b"\x38")),
+        (3, b"\x01", 0x82),
+    ],
+)
+def test_2_1_3_1_a_first_byte_is_judged_before_what_follows_it(level: int, begun: bytes, code: int) -> None:
+    """[MQTT-2.2.2-2] of 3.1.1; whatever stands whole before it is answered."""
+    peer = Peer(level=level)
+    error = peer.refuses(Pingreq(), begun)
+    assert error.reason_code == code
+    assert peer.answers()[0] == Pingresp()
+
+
+def test_a_first_byte_that_may_go_on_is_waited_for() -> None:
+    for level, begun in ((3, b"\x8a"), (4, b"\x32\xff"), (5, b"\xf0"), (5, b"\x3b\x80"), (5, b"\x82\x80")):
+        assert Peer(level=level).send(begun) == []
 
 
 def test_a_large_packet_byte_by_byte_costs_no_more_than_its_bytes() -> None:
@@ -767,7 +790,7 @@ def test_unreleased_qos_2_messages_are_bounded() -> None:
 @pytest.mark.parametrize("is_resumed", [False, True])
 def test_a_client_may_acknowledge_what_is_not_known_here(is_resumed: bool) -> None:
     """Section 4.1: the client's memory may be the older one. It must be able to finish."""
-    for level, answers in ((4, []), (5, [Acknowledgement(PacketType.PUBREL, 7, 0x92)])):
+    for level, answers in ((3, [pubrel(7)]), (4, [pubrel(7)]), (5, [Acknowledgement(PacketType.PUBREL, 7, 0x92)])):
         peer = Peer(is_connected=False, level=level)
         peer.handler.is_session_present = is_resumed
         peer.send(Connect("client", False, level=ProtocolLevel(level)))
@@ -814,6 +837,24 @@ def test_4_7_1_a_bad_filter_closes(topic_filter: str) -> None:
     raw = topic_filter.encode()
     body = b"\0\1" + len(raw).to_bytes(2, "big") + raw + b"\0"
     Peer().refuses(b"\x82" + bytes((len(body),)) + body)
+
+
+@pytest.mark.parametrize("level", [4, 5])
+@pytest.mark.parametrize("topic_filter", ["", "$share//t", "$share/g", "$share/g/", "$share/+/t", "$share/#/t"])
+def test_4_13_1_a_filter_that_spoils_the_packet_leaves_nothing_behind(level: int, topic_filter: str) -> None:
+    """[MQTT-4.7.3-1] [MQTT-4.8.2-1] [MQTT-4.8.2-2] [MQTT-4.13.1-1]"""
+    peer = Peer(level=level)
+    error = peer.refuses(Subscribe(1, (Subscription("a", 0), Subscription(topic_filter, 0))))
+    assert error.reason_code == (0x82 if topic_filter else 0x81)
+    assert peer.handler.calls == []
+
+
+def test_4_7_1_another_bad_filter_is_refused_alone_in_mqtt_5() -> None:
+    wanted = tuple(Subscription(topic_filter, 0) for topic_filter in ("a", "a/#/b", "$share/g/a+", "b"))
+    assert Peer(level=5).send(Subscribe(1, wanted)) == [Suback(1, (0, 0x8F, 0x8F, 0))]
+    peer = Peer(level=4)
+    peer.refuses(Subscribe(1, wanted))
+    assert peer.handler.calls == []
 
 
 def test_subscribe_beyond_the_limits() -> None:

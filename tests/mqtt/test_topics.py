@@ -9,8 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwater.mqtt.errors import MalformedPacket
-from headwater.mqtt.topics import check_topic_name, judge_topic_filter, matches, parse_text, split_share
+from headwater.mqtt.errors import MalformedPacket, MqttProtocolError
+from headwater.mqtt.reason_codes import ReasonCode
+from headwater.mqtt.topics import (
+    check_filter_form,
+    check_topic_name,
+    judge_topic_filter,
+    matches,
+    parse_text,
+    split_share,
+)
 
 from .strategies import texts, topic_filters, topic_names
 from .test_topic_tree import matches as matches_read_aloud
@@ -103,6 +111,8 @@ def test_depth_is_limited_by_levels() -> None:
 
 @given(topic_filters)
 def test_topic_filters_are_accepted(topic_filter: str) -> None:
+    check_filter_form(topic_filter)
+    check_filter_form(f"$share/group/{topic_filter}")
     assert judge_topic_filter(topic_filter, max_levels=6) is None
     assert judge_topic_filter(f"$share/group/{topic_filter}", max_levels=6) is None
 
@@ -131,7 +141,8 @@ def test_4_7_1_3_the_single_level_wildcard_is_a_whole_level(topic_filter: str) -
 
 def test_4_7_3_1_an_empty_filter_is_refused() -> None:
     """[MQTT-4.7.3-1]"""
-    assert judge_topic_filter("", max_levels=32) is not None
+    with pytest.raises(MalformedPacket, match="a topic filter is empty"):
+        check_filter_form("")
 
 
 # -- shared subscriptions -------------------------------------------------------------------------------------------
@@ -144,10 +155,14 @@ def test_a_share_is_split_into_its_group_and_its_filter() -> None:
     assert split_share("share/workers/jobs") == (None, "share/workers/jobs")
 
 
-@pytest.mark.parametrize("topic_filter", ["$share/", "$share//t", "$share/g", "$share/g/", "$share/+/t", "$share/g#/t"])
+@pytest.mark.parametrize(
+    "topic_filter", ["$share/", "$share//t", "$share/g", "$share/g/", "$share/+/t", "$share/g#/t", "$share/#"]
+)
 def test_4_8_2_a_shared_subscription_names_a_group_and_a_filter(topic_filter: str) -> None:
     """[MQTT-4.8.2-1] [MQTT-4.8.2-2]"""
-    assert judge_topic_filter(topic_filter, max_levels=32) is not None
+    with pytest.raises(MqttProtocolError, match="a shared subscription needs") as caught:
+        check_filter_form(topic_filter)
+    assert caught.value.reason_code == ReasonCode.PROTOCOL_ERROR
 
 
 # -- what matches what ----------------------------------------------------------------------------------------------

@@ -46,6 +46,12 @@ _MAX_UNSUBSCRIBE_FILTERS = 1_000
 """Beyond what anybody needs at once; a packet with more is refused whole, two packets will do."""
 
 
+PUBLISH_FIRST_BYTES = frozenset(
+    0x30 | dup << 3 | qos << 1 | retain for dup in (0, 1) for qos in (0, 1, 2) for retain in (0, 1) if qos or not dup
+)
+"""All that a PUBLISH may begin with."""
+
+
 class _Reader:
     """Takes fields off the front of a packet body."""
 
@@ -134,14 +140,9 @@ def parse_packet(
 ) -> Packet:
     """One whole packet: its first byte and what follows the Remaining Length. A CONNECT says its own level. Of a
     SUBSCRIBE, `max_filters` are read and the rest is only counted: tens of thousands fit into one packet."""
-    packet_type = _PACKET_TYPES[first_byte >> 4]
-    if packet_type is None:
-        raise MalformedPacket("packet type 0 is reserved", ReasonCode.PROTOCOL_ERROR)
+    packet_type = check_first_byte(first_byte, level)
     if packet_type is PacketType.PUBLISH:
         return parse_publish(first_byte, body, level, limits=limits)
-    flags = first_byte & (0x07 if level == ProtocolLevel.V31 else 0x0F)  # 3.1 sets DUP where a packet is sent again
-    if flags != _RESERVED_FLAGS.get(packet_type, 0):  # 3.1.1: [MQTT-2.2.2-1], 5.0: [MQTT-2.1.3-1]
-        raise MalformedPacket(f"{packet_type.name} has wrong reserved flags")
     reader = _Reader(body, level, limits)
     packet: Packet
     if packet_type is PacketType.SUBSCRIBE:
@@ -150,6 +151,37 @@ def parse_packet(
         packet = _PARSERS[packet_type](reader, packet_type)
     reader.check_end()
     return packet
+
+
+def check_first_byte(first_byte: int, level: int) -> PacketType:
+    """The type of a packet, if its first byte is one that a packet of this level may begin with."""
+    packet_type = _PACKET_TYPES[first_byte >> 4]
+    if packet_type is None:
+        raise MalformedPacket("packet type 0 is reserved", ReasonCode.PROTOCOL_ERROR)
+    if packet_type is PacketType.PUBLISH:
+        _check_publish_flags(first_byte)
+        return packet_type
+    flags = first_byte & (0x07 if level == ProtocolLevel.V31 else 0x0F)  # 3.1 sets DUP where a packet is sent again
+    if flags != _RESERVED_FLAGS.get(packet_type, 0):  # 3.1.1: [MQTT-2.2.2-1], 5.0: [MQTT-2.1.3-1]
+        raise MalformedPacket(f"{packet_type.name} has wrong reserved flags")
+    if packet_type is PacketType.AUTH and level != ProtocolLevel.V5:
+        raise MqttProtocolError("AUTH does not exist in MQTT 3.1.1")
+    return packet_type
+
+
+def _check_publish_flags(first_byte: int) -> None:
+    qos = first_byte >> 1 & 3
+    if qos == 3:  # [MQTT-3.3.1-4]
+        raise MalformedPacket("PUBLISH has QoS 3")
+    if first_byte & 0x08 and not qos:  # [MQTT-3.3.1-2]
+        raise MalformedPacket("PUBLISH has DUP with QoS 0")
+
+
+def check_qos(first_byte: int, packet_id: bytes) -> None:
+    """Whether a PUBLISH has possible flags, and with a QoS above 0 a packet identifier [MQTT-2.2.1-3]."""
+    _check_publish_flags(first_byte)
+    if first_byte & 0x06 and (len(packet_id) < 2 or packet_id == b"\0\0"):
+        raise MalformedPacket("PUBLISH has no packet identifier")
 
 
 def parse_connect(reader: _Reader, _: PacketType) -> Connect:
@@ -192,12 +224,9 @@ def parse_publish(
     first_byte: int, body: bytes, level: int = ProtocolLevel.V311, *, limits: PropertyLimits = DEFAULT_LIMITS
 ) -> Publish:
     """Section 3.3, from either side: subscription identifiers, which only a server sends, are read too."""
+    _check_publish_flags(first_byte)
     qos = first_byte >> 1 & 3
     dup = bool(first_byte & 0x08)
-    if qos == 3:  # [MQTT-3.3.1-4]
-        raise MalformedPacket("PUBLISH has QoS 3")
-    if dup and not qos:  # [MQTT-3.3.1-2]
-        raise MalformedPacket("PUBLISH has DUP with QoS 0")
     reader = _Reader(body, level, limits)
     topic = reader.take_text()
     if topic or not reader.is_v5:
@@ -314,8 +343,6 @@ def _parse_disconnect(reader: _Reader, packet_type: PacketType) -> Disconnect:
 
 
 def _parse_auth(reader: _Reader, packet_type: PacketType) -> Auth:
-    if not reader.is_v5:
-        raise MqttProtocolError("AUTH does not exist in MQTT 3.1.1")
     auth = Auth(*reader.take_reason(packet_type))
     # Section 3.15.2.2.2 asks for the method, section 3.15.2.1 lets a bare Success go without.
     if PropertyId.AUTHENTICATION_METHOD not in auth.properties and (auth.reason_code or auth.properties):
@@ -323,7 +350,7 @@ def _parse_auth(reader: _Reader, packet_type: PacketType) -> Auth:
     return auth
 
 
-_PACKET_TYPES = (None, *PacketType)
+_PACKET_TYPES: tuple[PacketType | None, ...] = (None, *PacketType)
 _RESERVED_FLAGS = {PacketType.PUBREL: 0x02, PacketType.SUBSCRIBE: 0x02, PacketType.UNSUBSCRIBE: 0x02}
 
 _PARSERS: dict[PacketType, Callable[[_Reader, PacketType], Packet]] = {

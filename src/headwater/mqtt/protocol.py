@@ -15,8 +15,8 @@ from typing import Protocol
 
 from headwater.errors import RequestError, StorageError
 from headwater.mqtt.acknowledgements import AcknowledgementQueue, WaitingAcknowledgements
-from headwater.mqtt.decode import parse_packet
-from headwater.mqtt.encode import PINGRESP, PUBACK_HEAD, PUBCOMP_HEAD, PUBREC_HEAD, render_packet
+from headwater.mqtt.decode import PUBLISH_FIRST_BYTES, check_first_byte, check_qos, parse_packet
+from headwater.mqtt.encode import PINGRESP, PUBACK_HEAD, PUBCOMP_HEAD, PUBREC_HEAD, PUBREL_HEAD, render_packet
 from headwater.mqtt.errors import MalformedPacket, MqttProtocolError, PacketTooLarge, UnacceptableProtocol
 from headwater.mqtt.outlet import Outlet, OutletHandler
 from headwater.mqtt.packets import (
@@ -43,7 +43,7 @@ from headwater.mqtt.publish_properties import PublishProperties, parse_publish_p
 from headwater.mqtt.publishing import Pending, PublishTarget, Refused
 from headwater.mqtt.reason_codes import ReasonCode
 from headwater.mqtt.session import Session
-from headwater.mqtt.topics import check_topic_name, judge_topic_filter, parse_text
+from headwater.mqtt.topics import check_filter_form, check_topic_name, judge_topic_filter, parse_text
 
 MAX_CONNECT_BYTES = 65_536
 """A CONNECT holds names and a will; nobody unknown may make us keep more."""
@@ -274,6 +274,8 @@ class ServerProtocol(Outlet):
             length = data[position + 1]
             start = position + 2
             if length > 127:
+                if first_byte not in PUBLISH_FIRST_BYTES:  # before its length is: that may not be here yet
+                    check_first_byte(first_byte, self.level)
                 header = parse_frame_length(data, position, end)
                 if header is None:
                     break
@@ -288,7 +290,7 @@ class ServerProtocol(Outlet):
                     output.append(PINGRESP)
                     position = stop
                     continue
-                _check_control(first_byte, length)
+                _check_control(first_byte, length, self.level)
                 if stop > end:
                     break
                 self._handle(first_byte, data[start:stop])
@@ -326,13 +328,15 @@ class ServerProtocol(Outlet):
                         self._acknowledge(PUBACK_HEAD, packet_id, taken)
                 else:
                     packet_id = data[topic_stop : min(topic_stop + 2, stop)]
-                    _check_qos(first_byte, packet_id)
+                    check_qos(first_byte, packet_id)
                     self._take_exactly_once(first_byte, packet_id, data[topic_stop + 2 : stop], target, now_ns, None)
             position = stop
             if turn.left < 0:
                 self.is_stalled = position < end
                 break
         self.received_messages += messages
+        if position < end and not (self.is_stalled or self.is_finished):
+            check_first_byte(data[position], self.level)  # what can be judged of an unfinished packet need not wait
         return position
 
     def _resolve(self, raw_topic: bytes) -> PublishTarget:
@@ -362,7 +366,7 @@ class ServerProtocol(Outlet):
             packet_id = data[position : min(position + 2, stop)]
             position += 2
         if first_byte & 0x0E:
-            _check_qos(first_byte, packet_id)
+            check_qos(first_byte, packet_id)
         if position >= stop:
             raise MalformedPacket("PUBLISH ends before its properties")
         properties: PublishProperties | None = None
@@ -532,12 +536,12 @@ class ServerProtocol(Outlet):
             return
         if session.has_sent(packet.packet_id):
             raise MqttProtocolError(f"{packet.type.name} is not the answer that its message waits for")
-        # Of nothing that is known: the client's memory may be older than ours, and it must be able to finish. It makes
-        # no room and does no harm.
-        is_unfinished = packet.type is PacketType.PUBREC and packet.reason_code < ReasonCode.UNSPECIFIED_ERROR
-        if is_unfinished and self.level == ProtocolLevel.V5:
+        # Of nothing that is known: the client's memory may be older than ours, and it must be able to finish
+        # [MQTT-4.3.3-1]. It makes no room and does no harm, and has one short answer at most.
+        if packet.type is PacketType.PUBREC and packet.reason_code < ReasonCode.UNSPECIFIED_ERROR:
+            raw_id = packet.packet_id.to_bytes(2, "big")
             code = ReasonCode.PACKET_IDENTIFIER_NOT_FOUND
-            self._output.append(self.render_acknowledgement(PacketType.PUBREL, packet.packet_id, code))
+            self._output.append(self._refusal(PUBREL_HEAD, raw_id, code, ""))
 
     def _release(self, session: Session, packet_id: int) -> None:
         """PUBREL: an unknown identifier is answered too, because the peer must be able to finish [MQTT-4.3.3-11]."""
@@ -557,15 +561,21 @@ class ServerProtocol(Outlet):
 
     def _handle_subscribe(self, packet: Subscribe) -> None:
         subscription_id = packet.properties.get(PropertyId.SUBSCRIPTION_IDENTIFIER, (0,))[0]
-        codes = [self._subscribe(subscription, subscription_id) for subscription in packet.subscriptions]
+        refused = [self._judge_filter(subscription.topic_filter) for subscription in packet.subscriptions]
+        codes = [  # only now, because what spoils the packet must leave nothing behind
+            self._protocol_handler.subscribe(subscription, subscription_id) if code is None else code
+            for subscription, code in zip(packet.subscriptions, refused, strict=True)
+        ]
         codes += [ReasonCode.QUOTA_EXCEEDED] * packet.unread
         if self.level != ProtocolLevel.V5:  # [MQTT-3.9.3-2] of 3.1.1
             codes = [min(code, SUBACK_FAILURE) for code in codes]
         self._answer(self._render_codes(Suback(packet.packet_id, tuple(codes))), self._written())
 
-    def _subscribe(self, subscription: Subscription, subscription_id: int) -> int:
+    def _judge_filter(self, topic_filter: str) -> int | None:
+        """The ReasonCode of a filter that nobody may subscribe with, or None. Raises MqttProtocolError for one that
+        spoils the whole packet: before MQTT 5, every malformed one."""
         limits = self._limits
-        topic_filter = subscription.topic_filter
+        check_filter_form(topic_filter)
         if len(topic_filter.encode()) > limits.max_topic_bytes:
             return ReasonCode.TOPIC_FILTER_INVALID
         problem = judge_topic_filter(topic_filter, max_levels=limits.max_topic_levels)
@@ -575,7 +585,7 @@ class ServerProtocol(Outlet):
             return ReasonCode.TOPIC_FILTER_INVALID
         if topic_filter.count("+") > limits.max_wildcard_levels:
             return ReasonCode.QUOTA_EXCEEDED
-        return self._protocol_handler.subscribe(subscription, subscription_id)
+        return None
 
     def _handle_unsubscribe(self, packet: Unsubscribe) -> None:
         codes = tuple(self._protocol_handler.unsubscribe(topic_filter) for topic_filter in packet.topic_filters)
@@ -653,10 +663,11 @@ def parse_frame_length(data: bytes, position: int, end: int) -> tuple[int, int] 
     return None
 
 
-def _check_control(first_byte: int, length: int) -> None:
+def _check_control(first_byte: int, length: int, level: int) -> None:
     """Judge a packet by its header, before its body is waited for."""
     kind = first_byte >> 4
     if kind == PacketType.CONNECT:  # [MQTT-3.1.0-2]
+        check_first_byte(first_byte, level)
         raise MqttProtocolError("a second CONNECT on one connection")
     most = MAX_SUBSCRIBE_BYTES if kind in (PacketType.SUBSCRIBE, PacketType.UNSUBSCRIBE) else MAX_CONTROL_BYTES
     if length > most:
@@ -667,17 +678,6 @@ def _check_shortest(length: int, header_bytes: int) -> None:
     """[MQTT-1.5.5-1]; before MQTT 5 nobody asked for it."""
     if header_bytes > 2 and length >> 7 * (header_bytes - 2) == 0:
         raise MalformedPacket("a Remaining Length is not in its shortest form")
-
-
-def _check_qos(first_byte: int, packet_id: bytes) -> None:
-    qos = first_byte >> 1 & 3
-    if qos == 3:  # [MQTT-3.3.1-4]
-        raise MalformedPacket("PUBLISH has QoS 3")
-    if not qos:
-        if first_byte & 0x08:  # [MQTT-3.3.1-2]
-            raise MalformedPacket("PUBLISH has DUP with QoS 0")
-    elif len(packet_id) < 2 or packet_id == b"\0\0":  # [MQTT-2.2.1-3]
-        raise MalformedPacket("PUBLISH has no packet identifier")
 
 
 def _refuse_level(level: int) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from headwater.mqtt.errors import MalformedPacket
+from headwater.mqtt.errors import MalformedPacket, MqttProtocolError
 
 # U+0000 must not occur [MQTT-1.5.3-2]. The other control characters and the non-characters may be refused; they are,
 # in every string of the protocol: no honest client sends them, and they spoil logs and pages.
@@ -35,13 +35,21 @@ def check_topic_name(topic: str, *, max_levels: int) -> None:
     _check_levels(topic, max_levels)
 
 
-def judge_topic_filter(topic_filter: str, *, max_levels: int) -> str | None:
-    """What is wrong with a filter to subscribe with (5.0 sections 4.7 and 4.8.2), or None."""
+def check_filter_form(topic_filter: str) -> None:
+    """What spoils the whole SUBSCRIBE: an empty filter [MQTT-4.7.3-1], and a shared subscription without a name or a
+    filter of its own [MQTT-4.8.2-1] [MQTT-4.8.2-2]. Raises MqttProtocolError [MQTT-4.13.1-1]."""
+    if not topic_filter:
+        raise MalformedPacket("a topic filter is empty")
     group, bare_filter = split_share(topic_filter)
-    if group is not None and (not group or "+" in group or "#" in group):  # [MQTT-4.8.2-1] [MQTT-4.8.2-2]
-        return "a shared subscription needs a name without '+' and '#'"
+    if group is not None and (not group or "+" in group or "#" in group):
+        raise MqttProtocolError("a shared subscription needs a name without '+' and '#'")
     if not bare_filter:
-        return "a topic filter is empty"
+        raise MqttProtocolError("a shared subscription needs a topic filter behind its name")
+
+
+def judge_topic_filter(topic_filter: str, *, max_levels: int) -> str | None:
+    """What is wrong with a filter that passes `check_filter_form` (5.0 section 4.7), or None."""
+    _, bare_filter = split_share(topic_filter)
     if bare_filter.count("/") >= max_levels:
         return f"a topic has more than {max_levels} levels"
     *above, last = bare_filter.split("/")
