@@ -167,6 +167,19 @@ class MqttSettings:
     max_packet_bytes: int = setting(
         262_144, Whole(1024, 268_435_455, "bytes"), "Largest packet that a client may send."
     )
+    max_connect_bytes: int = setting(
+        65_536,
+        Whole(1024, 268_435_455, "bytes"),
+        "Largest CONNECT packet: what somebody may send before it is known who they are.",
+    )
+    max_subscribe_bytes: int = setting(
+        65_536, Whole(1024, 268_435_455, "bytes"), "Largest SUBSCRIBE or UNSUBSCRIBE packet."
+    )
+    max_control_bytes: int = setting(
+        4096,
+        Whole(128, 268_435_455, "bytes"),
+        "Largest packet of the other kinds, PUBLISH excepted: acknowledgements, PINGREQ, DISCONNECT and AUTH.",
+    )
     max_connections: int = setting(20_000, Whole(1, 1_000_000), "Most clients connected at the same time.")
     max_connections_per_address: int = setting(
         0,
@@ -254,6 +267,12 @@ class MqttSettings:
         604_800,
         Whole(0, 315_360_000, "seconds"),
         "Longest time that any session is kept while its client is away; 0 = sessions end with their connections.",
+    )
+    max_message_expiry_s: int = setting(
+        0,
+        Whole(0, 4_294_967_295, "seconds"),
+        "Longest Message Expiry Interval. Messages that ask for more, or for none, get this, wills and retained ones "
+        "too; 0 = as their publishers say. For example 604800 (one week).",
     )
     max_sessions_per_account: int = setting(
         10_000, Whole(1, 10_000_000), "Most sessions of one account that are kept, with their clients here or away."

@@ -56,3 +56,18 @@ def test_3_3_2_5_a_message_expires() -> None:
     for_ever = message_of("t", b"t", b"x", 0, PublishProperties(), 100.0)
     assert not for_ever.is_expired(1e12)
     assert for_ever.remaining_s(1e12) is None
+
+
+def test_no_message_lasts_longer_than_the_limit() -> None:
+    for expiry_s, expires_at_s in (
+        (30, 130.0),
+        (60, 160.0),
+        (61, 160.0),
+        (0xFFFF_FFFF, 160.0),
+        (None, 160.0),
+        (0, 100.0),
+    ):
+        given = PublishProperties(expiry_s=expiry_s)
+        assert message_of("t", b"t", b"x", 2, given, 100.0, max_expiry_s=60).expires_at_s == expires_at_s
+    assert message_of("t", b"t", b"x", 2, None, 100.0, max_expiry_s=60).expires_at_s == 160.0
+    assert message_of("t", b"t", b"x", 2, None, 100.0).expires_at_s is None

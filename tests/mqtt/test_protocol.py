@@ -42,9 +42,6 @@ from headwater.mqtt.packets import (
 from headwater.mqtt.properties import render_property_list
 from headwater.mqtt.protocol import (
     MAX_CACHED_TARGETS,
-    MAX_CONNECT_BYTES,
-    MAX_CONTROL_BYTES,
-    MAX_SUBSCRIBE_BYTES,
     ProtocolLimits,
     ServerProtocol,
     Turn,
@@ -351,8 +348,8 @@ def test_a_connect_is_judged_by_its_header_before_its_body() -> None:
     peer = Peer(is_connected=False)
     assert isinstance(peer.refuses(b"\x10\xff\xff\xff\x7f"), PacketTooLarge)
     peer = Peer(is_connected=False)
-    peer.refuses(b"\x10" + render_remaining_length(MAX_CONNECT_BYTES + 1))
-    assert Peer(is_connected=False).receive(b"\x10" + render_remaining_length(MAX_CONNECT_BYTES)) is False
+    peer.refuses(b"\x10" + render_remaining_length(GENEROUS.max_connect_bytes + 1))
+    assert Peer(is_connected=False).receive(b"\x10" + render_remaining_length(GENEROUS.max_connect_bytes)) is False
 
 
 # -- framing --------------------------------------------------------------------------------------------------------
@@ -392,7 +389,7 @@ def test_a_packet_beyond_the_limit_is_refused_on_its_header() -> None:
 
 @pytest.mark.parametrize("first_byte", [0x40, 0x50, 0x62, 0x70, 0xC0, 0xE0, 0x20, 0x90, 0xB0, 0xD0])
 def test_a_control_packet_of_kilobytes_is_refused_on_its_header(first_byte: int) -> None:
-    error = Peer().refuses(bytes((first_byte,)) + render_remaining_length(MAX_CONTROL_BYTES + 1))
+    error = Peer().refuses(bytes((first_byte,)) + render_remaining_length(GENEROUS.max_control_bytes + 1))
     assert isinstance(error, PacketTooLarge)
 
 
@@ -884,8 +881,8 @@ def test_what_is_beyond_the_limit_of_filters_is_only_counted() -> None:
 @pytest.mark.parametrize("first_byte", [0x82, 0xA2])
 def test_a_subscribe_has_a_size_limit_of_its_own(first_byte: int) -> None:
     peer = Peer()
-    assert peer.receive(bytes((first_byte,)) + render_remaining_length(MAX_SUBSCRIBE_BYTES)) is False
-    error = Peer().refuses(bytes((first_byte,)) + render_remaining_length(MAX_SUBSCRIBE_BYTES + 1))
+    assert peer.receive(bytes((first_byte,)) + render_remaining_length(GENEROUS.max_subscribe_bytes)) is False
+    error = Peer().refuses(bytes((first_byte,)) + render_remaining_length(GENEROUS.max_subscribe_bytes + 1))
     assert isinstance(error, PacketTooLarge)
 
 

@@ -83,6 +83,7 @@ class Broker:
             count_changes=lambda: journal.recorded,
             written=journal.written,
             max_nodes_per_tree=settings.max_subscription_levels_per_account,
+            max_message_expiry_s=settings.max_message_expiry_s,
         )
         self.sessions = Sessions(self.router, journal, clocks, _sessions_limits(settings), self.figures.count_drop)
         self.wills = Wills(self._publish_will, self.loop.call_soon, self.turn)
@@ -323,6 +324,9 @@ class Broker:
 def _protocol_limits(settings: MqttSettings) -> ProtocolLimits:
     return ProtocolLimits(
         max_packet_bytes=settings.max_packet_bytes,
+        max_connect_bytes=settings.max_connect_bytes,
+        max_subscribe_bytes=settings.max_subscribe_bytes,
+        max_control_bytes=settings.max_control_bytes,
         max_topic_bytes=settings.max_topic_bytes,
         max_topic_levels=settings.max_topic_levels,
         max_wildcard_levels=settings.max_wildcard_levels,

@@ -60,6 +60,7 @@ class Router:
         count_changes: Callable[[], int],
         written: Callable[[], Pending | None],
         max_nodes_per_tree: int = MAX_NODES_PER_TREE,
+        max_message_expiry_s: int = 0,
     ) -> None:
         self._spaces = {space.root: space for space in spaces}
         self._space_trees: dict[str, TopicTree[Session]] = {root: TopicTree() for root in self._spaces}
@@ -74,6 +75,7 @@ class Router:
         self._count_changes = count_changes
         self._written = written
         self._max_nodes_per_tree = max_nodes_per_tree
+        self._max_expiry_s = max_message_expiry_s
         for root, space in self._spaces.items():
             qos = 0 if root == SYS_TREE else 1  # what the broker counts is soon out of date and need not wait
             space.connect(partial(self._deliver_from_space, self._space_trees[root], qos))
@@ -108,7 +110,7 @@ class Router:
         a stored session is owed it."""
         tree = self._own_tree(name)
         known, match, turn, now_s = tree.known, tree.match, self._turn, self._now_s
-        raw_topic = topic.encode()
+        raw_topic, max_expiry_s = topic.encode(), self._max_expiry_s
 
         def route(
             payload: bytes, flags: int, _now_ns: int, properties: PublishProperties | None
@@ -124,14 +126,14 @@ class Router:
                 if properties is None:
                     message = Message(topic, raw_topic, payload, 0)
                 else:
-                    message = message_of(topic, raw_topic, payload, flags, properties, now_s())
+                    message = message_of(topic, raw_topic, payload, flags, properties, now_s(), max_expiry_s)
                 for session, grant in matches.subscribers:
                     if not (grant.no_local and session is publisher):
                         session.send_qos0(message, False, grant.subscription_ids)
                 for group in matches.groups:
                     deliver_to_one(group, message)
                 return None
-            message = message_of(topic, raw_topic, payload, flags, properties, now_s())
+            message = message_of(topic, raw_topic, payload, flags, properties, now_s(), max_expiry_s)
             changes = self._count_changes()
             refused = self._retained.keep(name, message) if flags & 1 else None
             turn.left -= deliver(matches, message, publisher)
@@ -157,7 +159,8 @@ class Router:
         """A message that a dialect makes, for its subscribers."""
         matches = tree.match(topic)
         if matches.fan_out:
-            deliver(matches, Message(topic, topic.encode(), payload, qos), None)
+            message = message_of(topic, topic.encode(), payload, qos << 1, None, self._now_s(), self._max_expiry_s)
+            deliver(matches, message, None)
 
     # -- subscribe -----------------------------------------------------------------------------------------------
 

@@ -78,13 +78,23 @@ class Message:
 
 
 def message_of(
-    topic: str, raw_topic: bytes, payload: bytes, flags: int, properties: PublishProperties | None, now_s: float
+    topic: str,
+    raw_topic: bytes,
+    payload: bytes,
+    flags: int,
+    properties: PublishProperties | None,
+    now_s: float,
+    max_expiry_s: int = 0,
 ) -> Message:
-    """The message of a PUBLISH; `flags` are the lower four bits of its first byte."""
+    """The message of a PUBLISH; `flags` are the lower four bits of its first byte. With `max_expiry_s`, none lasts
+    longer, whatever its publisher says."""
     qos, retain = flags >> 1 & 3, bool(flags & 1)
     if properties is None:
-        return Message(topic, raw_topic, payload, qos, retain)
-    expires_at_s = None if properties.expiry_s is None else now_s + properties.expiry_s
+        return Message(topic, raw_topic, payload, qos, retain, b"", now_s + max_expiry_s if max_expiry_s else None)
+    expiry_s = properties.expiry_s
+    if max_expiry_s and (expiry_s is None or expiry_s > max_expiry_s):
+        expiry_s = max_expiry_s
+    expires_at_s = None if expiry_s is None else now_s + expiry_s
     return Message(topic, raw_topic, payload, qos, retain, properties.passed_on, expires_at_s)
 
 

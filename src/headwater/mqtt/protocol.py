@@ -45,12 +45,6 @@ from headwater.mqtt.reason_codes import ReasonCode
 from headwater.mqtt.session import Session
 from headwater.mqtt.topics import check_filter_form, check_topic_name, judge_topic_filter, parse_text
 
-MAX_CONNECT_BYTES = 65_536
-"""A CONNECT holds names and a will; nobody unknown may make us keep more."""
-MAX_SUBSCRIBE_BYTES = 65_536
-"""SUBSCRIBE and UNSUBSCRIBE: a limit of their own, because a byte of a filter costs more than one of a payload."""
-MAX_CONTROL_BYTES = 4_096
-"""Acknowledgements, PINGREQ, DISCONNECT and AUTH: a few bytes, and at most a reason in words."""
 MAX_CACHED_TARGETS = 1_000
 """Topics per connection whose target is remembered; a client that invents topics must not grow us."""
 MAX_CACHED_TARGET_BYTES = 65_536
@@ -92,6 +86,12 @@ class ProtocolHandler(OutletHandler, Protocol):
 @dataclass(frozen=True, slots=True)
 class ProtocolLimits:
     max_packet_bytes: int = 262_144
+    max_connect_bytes: int = 65_536
+    """A CONNECT holds names and a will; nobody unknown may make us keep more."""
+    max_subscribe_bytes: int = 65_536
+    """SUBSCRIBE and UNSUBSCRIBE: a limit of their own, because a byte of a filter costs more than one of a payload."""
+    max_control_bytes: int = 4_096
+    """Acknowledgements, PINGREQ, DISCONNECT and AUTH: a few bytes, and at most a reason in words."""
     max_topic_bytes: int = 1_024
     max_topic_levels: int = 32
     max_wildcard_levels: int = 8
@@ -200,9 +200,9 @@ class ServerProtocol(Outlet):
             return 0
         if data[0] != 0x10:
             raise MqttProtocolError("the first packet is not CONNECT")
-        header = parse_frame_length(data, 0, len(data))
-        if header is not None and header[1] > MAX_CONNECT_BYTES:
-            raise PacketTooLarge(f"CONNECT is larger than {MAX_CONNECT_BYTES} bytes")
+        header, most = parse_frame_length(data, 0, len(data)), self._limits.max_connect_bytes
+        if header is not None and header[1] > most:
+            raise PacketTooLarge(f"CONNECT is larger than {most} bytes")
         if header is None or sum(header) > len(data):
             return 0
         start, length = header
@@ -290,7 +290,7 @@ class ServerProtocol(Outlet):
                     output.append(PINGRESP)
                     position = stop
                     continue
-                _check_control(first_byte, length, self.level)
+                _check_control(first_byte, length, self.level, self._limits)
                 if stop > end:
                     break
                 self._handle(first_byte, data[start:stop])
@@ -663,13 +663,14 @@ def parse_frame_length(data: bytes, position: int, end: int) -> tuple[int, int] 
     return None
 
 
-def _check_control(first_byte: int, length: int, level: int) -> None:
+def _check_control(first_byte: int, length: int, level: int, limits: ProtocolLimits) -> None:
     """Judge a packet by its header, before its body is waited for."""
     kind = first_byte >> 4
     if kind == PacketType.CONNECT:  # [MQTT-3.1.0-2]
         check_first_byte(first_byte, level)
         raise MqttProtocolError("a second CONNECT on one connection")
-    most = MAX_SUBSCRIBE_BYTES if kind in (PacketType.SUBSCRIBE, PacketType.UNSUBSCRIBE) else MAX_CONTROL_BYTES
+    is_subscribe = kind in (PacketType.SUBSCRIBE, PacketType.UNSUBSCRIBE)
+    most = limits.max_subscribe_bytes if is_subscribe else limits.max_control_bytes
     if length > most:
         raise PacketTooLarge(f"a control packet is larger than {most} bytes")
 
