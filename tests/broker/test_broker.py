@@ -222,7 +222,8 @@ async def test_a_deleted_channel_ends_its_subscriptions_and_nobodys_connection(h
     assert house.refusals.total == 2
     refusal = house.refusals.of_device(SENSOR)
     assert refusal is not None
-    assert FIELD_TOPIC in refusal.reason, "SUBACK of 3.1.1 does not say why"
+    expected = f'no right to subscribe to channel {PORCH}: "Allow Subscribe" is not set for this device'
+    assert refusal.reason == f"{expected} (topic filter {FIELD_TOPIC})", "SUBACK of 3.1.1 does not say why"
 
 
 async def test_a_removed_token_ends_the_accounts_connections_but_not_its_devices(house: House) -> None:

@@ -18,6 +18,7 @@ from headwater.mqtt.publish_properties import PublishProperties
 from headwater.mqtt.publishing import Pending, PublishTarget, Refused
 from headwater.mqtt.reason_codes import ReasonCode
 from headwater.mqtt.session import Outgoing, QueueBudget, Session, SessionLimits
+from headwater.mqtt.subscribing import NotGranted
 from headwater.persistence.memory import MemorySessionStore
 from headwater.services.dialect import Deliver, TopicSpace
 from headwater.services.promise import Promise
@@ -51,8 +52,8 @@ class Space(TopicSpace):
 
         return take
 
-    def may_subscribe(self, principal: Principal, topic_filter: str) -> bool:
-        return principal in self.readers
+    def judge_subscription(self, principal: Principal, topic_filter: str) -> NotGranted | None:
+        return None if principal in self.readers else NotGranted("not a reader")
 
     def subscribed(self, topic_filter: str) -> None:
         self.told.append(f"+ {topic_filter}")
@@ -126,9 +127,9 @@ class Office:
     ) -> bool:
         """Whether it was granted."""
         subscription = Subscription(topic_filter, qos, **options)
-        code = self.router.subscribe(principal, session, subscription, 0)
-        assert code == qos or code == ReasonCode.NOT_AUTHORIZED
-        return code == qos
+        refused = self.router.subscribe(principal, session, subscription, 0)
+        assert refused is None or refused.reason_code == ReasonCode.NOT_AUTHORIZED
+        return refused is None
 
 
 @pytest.fixture
@@ -214,7 +215,7 @@ def test_what_the_broker_counts_is_of_qos_0_live_as_well_as_retained(office: Off
         count_changes=lambda: 0,
         written=lambda: None,
     )
-    assert router.subscribe(ADA, subscriber, Subscription("$SYS/#", 1), 0) == 1
+    assert router.subscribe(ADA, subscriber, Subscription("$SYS/#", 1), 0) is None
     assert space.deliver is not None
     space.deliver("$SYS/x", b"1")
     assert subscriber.got == [(b"$SYS/x", b"1", 0)]

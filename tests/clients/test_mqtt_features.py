@@ -3,11 +3,13 @@ and over each transport. What only some of them can express is in the modules na
 
 from __future__ import annotations
 
+import queue
 from collections.abc import Callable
 
+import paho.mqtt.client as paho
 import pytest
 
-from mqtt_client import LastWill, MqttClient, Received, Route, payloads
+from mqtt_client import TIMEOUT_S, LastWill, MqttClient, Received, Route, payloads
 from server import Credentials, Server, wait_until
 
 Connect = Callable[..., MqttClient]
@@ -457,6 +459,25 @@ def test_a_refused_subscription_says_why(server: Server, connect: Connect, libra
     assert device.subscribe(f"channels/{channel.id}/subscribe") == 0x87
     assert device.subscribe(f"{prefix}/#") == 0x87
     assert device.subscribe("$SYS/#") == 0x87
+
+
+def test_a_refused_subscription_says_why_in_words(server: Server) -> None:
+    """With paho: the other library does not hand on what stands in SUBACK beside the codes."""
+    channel, answers = server.create_channel(), queue.Queue[tuple[int, str]]()
+    who = server.create_device(publish=[channel])
+    client = paho.Client(paho.CallbackAPIVersion.VERSION2, who.client_id, protocol=paho.MQTTv5)
+    client.username_pw_set(who.username, who.password)
+    client.on_subscribe = lambda _c, _d, _mid, codes, given: answers.put((codes[0].value, given.ReasonString))
+    client.connect("localhost", server.mqtt_port)
+    client.loop_start()
+    try:
+        for channel_id in (channel.id, 999_999):
+            client.subscribe(f"channels/{channel_id}/subscribe")
+            text = f'no right to subscribe to channel {channel_id}: "Allow Subscribe" is not set for this device'
+            assert answers.get(timeout=TIMEOUT_S) == (0x87, text)
+    finally:
+        client.disconnect()
+        client.loop_stop()
 
 
 def test_expired_messages_are_not_delivered(connect: Connect, library: str, prefix: str) -> None:

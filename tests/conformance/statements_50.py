@@ -343,7 +343,10 @@ STATEMENTS: tuple[Statement, ...] = (
     ),
     Statement("3.8.4-8", SERVER, "A message goes out with the lower of its own QoS and the granted one."),
     Statement(
-        "3.9.2-1", SERVER, "SUBACK has no Reason String where that would make it too large.", "It never has one."
+        "3.9.2-1",
+        SERVER,
+        "SUBACK has no Reason String where that would make it too large.",
+        "It says why the first filter was refused of those that were, but not to clients that nobody knows.",
     ),
     Statement(
         "3.9.2-2", SERVER, "SUBACK has no user property where that would make it too large.", "It never has any."

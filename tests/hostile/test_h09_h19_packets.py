@@ -203,7 +203,8 @@ async def test_h18_malformed_filters(house: House, topic_filter: str) -> None:
     client = await attacker(house)
     client.send(subscribe)
     answer = await client.read()
-    assert answer == Suback(1, (0, FILTER_INVALID))
+    assert isinstance(answer, Suback)
+    assert answer.reason_codes == (0, FILTER_INVALID)
     await check_served(house)
 
 

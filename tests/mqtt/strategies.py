@@ -202,24 +202,27 @@ def _auths() -> st.SearchStrategy[Packet]:
     return bare | st.builds(Auth, _reasons(PacketType.AUTH), properties_of(PacketType.AUTH).filter(bool))
 
 
+subscribes5 = st.builds(
+    Subscribe,
+    packet_ids,
+    st.lists(_subscriptions5, min_size=1, max_size=5).map(tuple),
+    properties_of(PacketType.SUBSCRIBE),
+)
+unsubscribes5 = st.builds(
+    Unsubscribe,
+    packet_ids,
+    st.lists(topic_filters, min_size=1, max_size=5).map(tuple),
+    properties_of(PacketType.UNSUBSCRIBE),
+)
+
 packets5: st.SearchStrategy[Packet] = st.one_of(
     connects5,
     st.builds(Connack, st.booleans(), _reasons(PacketType.CONNACK), properties_of(PacketType.CONNACK)),
     publishes5(),
     *map(_acknowledgements5, [PacketType.PUBACK, PacketType.PUBREC, PacketType.PUBREL, PacketType.PUBCOMP]),
-    st.builds(
-        Subscribe,
-        packet_ids,
-        st.lists(_subscriptions5, min_size=1, max_size=5).map(tuple),
-        properties_of(PacketType.SUBSCRIBE),
-    ),
+    subscribes5,
     _answers5(Suback, PacketType.SUBACK),
-    st.builds(
-        Unsubscribe,
-        packet_ids,
-        st.lists(topic_filters, min_size=1, max_size=5).map(tuple),
-        properties_of(PacketType.UNSUBSCRIBE),
-    ),
+    unsubscribes5,
     _answers5(Unsuback, PacketType.UNSUBACK),
     st.sampled_from([Pingreq(), Pingresp()]),
     st.builds(Disconnect, _reasons(PacketType.DISCONNECT), properties_of(PacketType.DISCONNECT)),

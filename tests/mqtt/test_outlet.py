@@ -25,6 +25,7 @@ from headwater.mqtt.properties import render_property_list
 from headwater.mqtt.protocol import ProtocolLimits, ServerProtocol, Turn, parse_frame_length
 from headwater.mqtt.publishing import PublishTarget
 from headwater.mqtt.session import QueueBudget, Session, SessionLimits
+from headwater.mqtt.subscribing import NotGranted
 from headwater.mqtt.topic_tree import Grant
 
 LEVELS = pytest.mark.parametrize("level", [4, 5])
@@ -50,7 +51,10 @@ class Desk:
     def resolve_publish(self, topic: str) -> PublishTarget:
         raise AssertionError("nothing is published here")
 
-    def subscribe(self, subscription: object, subscription_id: int) -> int:
+    def subscribe(self, subscription: object, subscription_id: int) -> NotGranted | None:
+        raise AssertionError("nothing is subscribed here")
+
+    def subscription_refused(self, topic_filter: str, refused: NotGranted) -> None:
         raise AssertionError("nothing is subscribed here")
 
     def unsubscribe(self, topic_filter: str) -> int:

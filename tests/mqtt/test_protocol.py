@@ -14,6 +14,7 @@ from headwater.errors import RequestError, StorageError
 from headwater.mqtt.decode import parse_packet, parse_publish
 from headwater.mqtt.encode import MAX_REMAINING_LENGTH, render_packet, render_publish, render_remaining_length
 from headwater.mqtt.errors import MalformedPacket, MqttProtocolError, PacketTooLarge, UnacceptableProtocol
+from headwater.mqtt.limits import ProtocolLimits
 from headwater.mqtt.message import Message
 from headwater.mqtt.packets import (
     NO_PROPERTIES,
@@ -42,7 +43,6 @@ from headwater.mqtt.packets import (
 from headwater.mqtt.properties import render_property_list
 from headwater.mqtt.protocol import (
     MAX_CACHED_TARGETS,
-    ProtocolLimits,
     ServerProtocol,
     Turn,
     parse_frame_length,
@@ -51,9 +51,10 @@ from headwater.mqtt.publish_properties import PublishProperties
 from headwater.mqtt.publishing import Pending, PublishTarget, Refused
 from headwater.mqtt.reason_codes import ReasonCode
 from headwater.mqtt.session import Outgoing, QueueBudget, Session, SessionLimits
+from headwater.mqtt.subscribing import NotGranted
 from headwater.services.promise import Promise
 
-from .strategies import packets, packets5, publishes, publishes5, subscribes, unsubscribes
+from .strategies import packets, packets5, publishes, publishes5, subscribes, subscribes5, unsubscribes, unsubscribes5
 
 NOW_NS = 1_700_000_000_000_000_000
 GENEROUS = ProtocolLimits(max_packet_bytes=1 << 20, max_topic_bytes=65_535, max_topic_levels=65_535)
@@ -67,6 +68,8 @@ class Handler:
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
+        self.refused: list[tuple[str, str]] = []
+        """Subscriptions: filter and reason."""
         self.protocol: ServerProtocol
         self.session = Session("account:1", "client", SessionLimits(), QueueBudget(1 << 30))
         self.is_session_present = False
@@ -99,10 +102,13 @@ class Handler:
 
         return take
 
-    def subscribe(self, subscription: Subscription, subscription_id: int) -> int:
+    def subscribe(self, subscription: Subscription, subscription_id: int) -> NotGranted | None:
         self.calls.append(("subscribe", subscription, subscription_id))
         is_refused = subscription.topic_filter == self.unreadable_filter
-        return ReasonCode.NOT_AUTHORIZED if is_refused else subscription.qos
+        return NotGranted("no right to this") if is_refused else None
+
+    def subscription_refused(self, topic_filter: str, refused: NotGranted) -> None:
+        self.refused.append((topic_filter, refused.reason))
 
     def unsubscribe(self, topic_filter: str) -> int:
         self.calls.append(("unsubscribe", topic_filter))
@@ -450,7 +456,8 @@ WORKING_PACKETS = st.one_of(
 
 WORKING_PACKETS5 = st.one_of(
     publishes5(),
-    packets5.filter(lambda packet: isinstance(packet, Subscribe | Unsubscribe)),
+    subscribes5,
+    unsubscribes5,
     st.just(Pingreq()),
     st.builds(pubrel, st.integers(1, 5)),
     st.builds(puback, st.integers(1, 5)),
@@ -848,7 +855,8 @@ def test_4_13_1_a_filter_that_spoils_the_packet_leaves_nothing_behind(level: int
 
 def test_4_7_1_another_bad_filter_is_refused_alone_in_mqtt_5() -> None:
     wanted = tuple(Subscription(topic_filter, 0) for topic_filter in ("a", "a/#/b", "$share/g/a+", "b"))
-    assert Peer(level=5).send(Subscribe(1, wanted)) == [Suback(1, (0, 0x8F, 0x8F, 0))]
+    reason = {PropertyId.REASON_STRING: "'#' must be the whole last level of a topic filter"}
+    assert Peer(level=5).send(Subscribe(1, wanted)) == [Suback(1, (0, 0x8F, 0x8F, 0), reason)]
     peer = Peer(level=4)
     peer.refuses(Subscribe(1, wanted))
     assert peer.handler.calls == []
@@ -1045,8 +1053,44 @@ def test_suback_of_mqtt_5_says_why() -> None:
     peer = Peer(ProtocolLimits(max_subscribe_filters=4, max_topic_bytes=20, max_wildcard_levels=1), level=5)
     filters = ("forbidden", "a/#/b", "+/+", "x" * 21, "one too many")
     wanted = tuple(Subscription(topic_filter, 1) for topic_filter in filters)
-    assert peer.send(Subscribe(1, wanted)) == [Suback(1, (0x87, 0x8F, 0x97, 0x8F, 0x97))]
+    reason = {PropertyId.REASON_STRING: "no right to this"}
+    assert peer.send(Subscribe(1, wanted)) == [Suback(1, (0x87, 0x8F, 0x97, 0x8F, 0x97), reason)]
+    assert peer.handler.refused == [
+        ("forbidden", "no right to this"),
+        ("a/#/b", "'#' must be the whole last level of a topic filter"),
+        ("+/+", "a topic filter has more than 1 levels of '+': use '#' or several filters"),
+        ("x" * 21, "a topic filter is longer than 20 bytes"),
+        ("", "a SUBSCRIBE has more than 4 topic filters: send the rest in another one"),
+    ]
     assert peer.send(Unsubscribe(2, ("known", "unknown"))) == [Unsuback(2, (0, 0x11))]
+
+
+def test_suback_says_why_the_first_filter_was_refused() -> None:
+    limits = ProtocolLimits(max_subscribe_filters=2, max_wildcard_levels=1)
+    for filters, codes, reason in (
+        (("a", "b"), (1, 1), ""),
+        (("a", "forbidden"), (1, 0x87), "no right to this"),
+        (("+/+", "forbidden"), (0x97, 0x87), "a topic filter has more than 1 levels"),
+        (("a", "b", "c", "d"), (1, 1, 0x97, 0x97), "a SUBSCRIBE has more than 2 topic filters"),
+    ):
+        [suback] = Peer(limits, level=5).send(Subscribe(1, tuple(Subscription(each, 1) for each in filters)))
+        assert isinstance(suback, Suback)
+        assert suback.reason_codes == codes
+        told = suback.properties.get(PropertyId.REASON_STRING, "")
+        assert told.startswith(reason)
+        assert bool(told) is bool(reason)
+
+
+def test_3_1_2_29_suback_says_why_only_to_those_who_want_to_know() -> None:
+    """[MQTT-3.1.2-29] and, for those who take short packets only, [MQTT-3.1.2-24]"""
+    subscribe = Subscribe(1, (Subscription("forbidden", 1),))
+    for property_id, value in ((PropertyId.REQUEST_PROBLEM_INFORMATION, 0), (PropertyId.MAXIMUM_PACKET_SIZE, 20)):
+        assert Peer(level=5, properties={property_id: value}).send(subscribe) == [Suback(1, (0x87,))]
+    [suback] = Peer(level=5, properties={PropertyId.MAXIMUM_PACKET_SIZE: 30}).send(subscribe)
+    assert suback == Suback(1, (0x87,), {PropertyId.REASON_STRING: "no right to this"})
+    peer = Peer(level=5, properties={PropertyId.MAXIMUM_PACKET_SIZE: 5})
+    assert peer.refuses(subscribe).reason_code == ReasonCode.PACKET_TOO_LARGE
+    assert Peer(level=4).send(subscribe) == [Suback(1, (SUBACK_FAILURE,))]
 
 
 def test_2_1_5_a_length_longer_than_it_need_be_is_malformed() -> None:

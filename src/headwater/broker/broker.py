@@ -22,9 +22,10 @@ from headwater.broker.wills import Wills
 from headwater.errors import StorageError
 from headwater.logs import Log
 from headwater.model.principal import Principal
+from headwater.mqtt.limits import ProtocolLimits
 from headwater.mqtt.packets import PropertyId, Will
 from headwater.mqtt.properties import PropertyLimits
-from headwater.mqtt.protocol import ProtocolLimits, Turn
+from headwater.mqtt.protocol import Turn
 from headwater.mqtt.publish_properties import will_message_properties
 from headwater.mqtt.publishing import Refused
 from headwater.mqtt.reason_codes import ReasonCode
@@ -288,17 +289,10 @@ class Broker:
 
     # -- rights -------------------------------------------------------------------------------------------
 
-    def note_refused_subscription(self, connection: Connection, topic_filter: str, code: int) -> None:
-        """MQTT 3.1.1 does not say why a subscription was refused, so its owner may read it."""
-        session = connection.protocol.session
-        if code == ReasonCode.NOT_AUTHORIZED:
-            reason = f"no right to subscribe to {topic_filter}"
-        elif session is not None and len(session.subscriptions or ()) >= self.settings.max_subscriptions:
-            reason = f"limit max_subscriptions: no subscription to {topic_filter}"
-        else:
-            reason = f"limit max_subscription_levels_per_account: no subscription to {topic_filter}"
-        principal = connection.principal
-        self._refusals.note(reason, device_id=principal.device_id, account_device_id=principal.account_device_id)
+    def note_refused_subscription(self, principal: Principal, topic_filter: str, reason: str) -> None:
+        """Before MQTT 5, no client is told why a subscription was refused, so its owner may read it."""
+        told = f"{reason} (topic filter {topic_filter})" if topic_filter else reason
+        self._refusals.note(told, device_id=principal.device_id, account_device_id=principal.account_device_id)
 
     def _access_changed(self, change: AccessChange) -> None:
         """Whoever lost the right to be here goes at once. Rights are worked out anew of those who are named, and, as

@@ -21,6 +21,7 @@ from headwater.mqtt.packets import Connect, Subscription
 from headwater.mqtt.protocol import COPIES_PER_TURN, ServerProtocol
 from headwater.mqtt.publishing import PublishTarget
 from headwater.mqtt.reason_codes import ReasonCode
+from headwater.mqtt.subscribing import NotGranted
 from headwater.mqtt.topic_tree import Grant
 
 if TYPE_CHECKING:
@@ -272,19 +273,20 @@ class Connection(asyncio.Protocol):
     def resolve_publish(self, topic: str) -> PublishTarget:
         return self._broker.router.resolve_publish(self.principal, topic, self.protocol.session)
 
-    def subscribe(self, subscription: Subscription, subscription_id: int) -> int:
+    def subscribe(self, subscription: Subscription, subscription_id: int) -> NotGranted | None:
         session = self.protocol.session
         assert session is not None
         known = session.subscriptions
         is_new = known is None or subscription.topic_filter not in known
-        code = self._broker.sessions.subscribe(session, self.principal, subscription, subscription_id)
-        if code < ReasonCode.UNSPECIFIED_ERROR:
+        refused = self._broker.sessions.subscribe(session, self.principal, subscription, subscription_id)
+        if refused is None:
             self._send_retained(subscription, subscription_id, is_new=is_new)
-        else:
-            self._broker.note_refused_subscription(self, subscription.topic_filter, code)
-            if self.principal == ANONYMOUS and code == ReasonCode.NOT_AUTHORIZED:
-                return ReasonCode.UNSPECIFIED_ERROR  # whoever does not say who they are need not know why
-        return code
+        elif self.principal == ANONYMOUS and refused.reason_code == ReasonCode.NOT_AUTHORIZED:
+            return NotGranted("", ReasonCode.UNSPECIFIED_ERROR)  # whoever does not say who they are need not know why
+        return refused
+
+    def subscription_refused(self, topic_filter: str, refused: NotGranted) -> None:
+        self._broker.note_refused_subscription(self.principal, topic_filter, refused.reason)
 
     def _send_retained(self, subscription: Subscription, subscription_id: int, *, is_new: bool) -> None:
         """By the Retain Handling of the subscription [MQTT-3.3.1-9] to [MQTT-3.3.1-11]; a shared one gets none."""

@@ -20,6 +20,7 @@ from headwater.mqtt.publish_properties import PublishProperties
 from headwater.mqtt.publishing import Pending, PublishTarget, Refused
 from headwater.mqtt.reason_codes import ReasonCode
 from headwater.mqtt.session import Session
+from headwater.mqtt.subscribing import NotGranted
 from headwater.mqtt.topic_tree import Grant, Matches, SharedGroup, TopicTree
 from headwater.mqtt.topics import split_share
 from headwater.services.dialect import TopicSpace
@@ -38,6 +39,19 @@ NODES_PER_COPY = 4
 REFUSING_ENDS_S = 60.0
 """Messages of a tree that cannot be retained after so long are logged again."""
 _NO_RIGHT = "no right to publish to this topic: MQTT devices publish below channels/, account tokens anywhere but $"
+_NO_OWN_TREE = NotGranted(
+    "no right to subscribe to this topic: MQTT devices subscribe below channels/, account tokens and account devices "
+    "to topics of the account"
+)
+_BEGINS_WITH_DOLLAR = NotGranted("nobody may subscribe to topics that begin with $, except administrators to $SYS")
+_TOO_MANY_LEVELS = NotGranted(
+    "the account's topic filters have as many different levels as they may: end some subscriptions first",
+    ReasonCode.QUOTA_EXCEEDED,
+)
+_TOO_MANY_GROUPS = NotGranted(
+    f"{MAX_GROUPS_PER_FILTER} groups share this topic filter, which is the most: use the name of one of them",
+    ReasonCode.QUOTA_EXCEEDED,
+)
 
 log = Log(__name__)
 
@@ -166,29 +180,29 @@ class Router:
 
     def subscribe(
         self, principal: Principal, session: Session, subscription: Subscription, subscription_id: int
-    ) -> int:
-        """Add a subscription; the granted QoS, or the ReasonCode why this principal may not have it."""
+    ) -> NotGranted | None:
+        """Add a subscription with the QoS that it asks for; or why this principal may not have it."""
         group, topic_filter = split_share(subscription.topic_filter)
         tree = self._tree_for(principal, topic_filter)
-        if tree is None:
-            return ReasonCode.NOT_AUTHORIZED
+        if isinstance(tree, NotGranted):
+            return tree
         is_new = subscription.topic_filter not in (session.subscriptions or ())
         if is_new and tree.nodes >= self._max_nodes_per_tree:
-            return ReasonCode.QUOTA_EXCEEDED
+            return _TOO_MANY_LEVELS
         is_new_group = group is not None and tree.group(topic_filter, group) is None
         if is_new_group and tree.groups(topic_filter) >= MAX_GROUPS_PER_FILTER:
-            return ReasonCode.QUOTA_EXCEEDED
+            return _TOO_MANY_GROUPS
         ids = (subscription_id,) if subscription_id else ()
         grant = Grant(subscription.qos, subscription.no_local, subscription.retain_as_published, ids)
         if tree.subscribe(topic_filter, session, grant, group):
             space = self._space_of(topic_filter)
             if space is not None:
                 space.subscribed(topic_filter)
-        return subscription.qos
+        return None
 
     def may_keep(self, principal: Principal, topic_filter: str) -> bool:
         """Whether a subscription made earlier would be granted now."""
-        return self._tree_for(principal, split_share(topic_filter)[1]) is not None
+        return not isinstance(self._tree_for(principal, split_share(topic_filter)[1]), NotGranted)
 
     def unsubscribe(self, principal: Principal, session: Session, topic_filter: str) -> None:
         """Remove a subscription if it is there."""
@@ -208,7 +222,7 @@ class Router:
         """The shared subscription by its whole filter, if the session is a member."""
         name, topic_filter = split_share(topic_filter)
         tree = self._tree_for(principal, topic_filter)
-        group = None if tree is None or name is None else tree.group(topic_filter, name)
+        group = None if isinstance(tree, NotGranted) or name is None else tree.group(topic_filter, name)
         return group if group is not None and session in group else None
 
     def retained_for(self, principal: Principal, topic_filter: str) -> Callable[[], Iterator[Message | None]] | None:
@@ -224,12 +238,14 @@ class Router:
         if tree is not None and tree.is_empty:
             del self._own_trees[name]
 
-    def _tree_for(self, principal: Principal, topic_filter: str) -> TopicTree[Session] | None:
+    def _tree_for(self, principal: Principal, topic_filter: str) -> TopicTree[Session] | NotGranted:
         space = self._space_of(topic_filter)
         if space is not None:
-            return self._space_trees[space.root] if space.may_subscribe(principal, topic_filter) else None
+            return space.judge_subscription(principal, topic_filter) or self._space_trees[space.root]
+        if topic_filter.startswith("$"):
+            return _BEGINS_WITH_DOLLAR
         name = tree_of(principal)
-        return None if name is None or topic_filter.startswith("$") else self._own_tree(name)
+        return _NO_OWN_TREE if name is None else self._own_tree(name)
 
     def _space_of(self, topic_filter: str) -> TopicSpace | None:
         return self._spaces.get(topic_filter.split("/", 1)[0])

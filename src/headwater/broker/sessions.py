@@ -27,6 +27,7 @@ from headwater.mqtt.message import Message
 from headwater.mqtt.packets import Subscription, Will
 from headwater.mqtt.reason_codes import ReasonCode
 from headwater.mqtt.session import Outgoing, QueueBudget, Session, SessionLimits
+from headwater.mqtt.subscribing import NotGranted
 from headwater.mqtt.topic_tree import SharedGroup
 from headwater.mqtt.topics import matches, split_share
 from headwater.persistence import LoadedState, StoredSession
@@ -207,8 +208,9 @@ class Sessions:
             if (entry_ := by_id.get(subscription_row_.session_id)) is not None:
                 session, subscription = entry_.session, read_subscription(subscription_row_)
                 identifier = subscription_row_.identifier
-                code = self.subscribe(session, entry_.principal, subscription, identifier, is_stored=True)
-                if code == ReasonCode.NOT_AUTHORIZED and session.subscriptions is not None:
+                refused = self.subscribe(session, entry_.principal, subscription, identifier, is_stored=True)
+                is_withdrawn = refused is not None and refused.reason_code == ReasonCode.NOT_AUTHORIZED
+                if is_withdrawn and session.subscriptions is not None:
                     session.subscriptions[subscription.topic_filter] = subscription, identifier
                     lost_rights.append(entry_)
         for outgoing_row in state.outgoing:
@@ -258,20 +260,21 @@ class Sessions:
         subscription_id: int,
         *,
         is_stored: bool = False,
-    ) -> int:
-        """Add or replace a subscription; the granted QoS, or the ReasonCode why not."""
+    ) -> NotGranted | None:
+        """Add or replace a subscription, with the QoS that it asks for; or why not."""
         kept = session.subscriptions
         if kept is None:
             kept = session.subscriptions = {}
         topic_filter = subscription.topic_filter
         if topic_filter not in kept and len(kept) >= self._limits.max_subscriptions:
-            return ReasonCode.QUOTA_EXCEEDED
-        code = self._router.subscribe(principal, session, subscription, subscription_id)
-        if code < ReasonCode.UNSPECIFIED_ERROR:
+            reason = f"a client has {self._limits.max_subscriptions} subscriptions at most: end some first"
+            return NotGranted(reason, ReasonCode.QUOTA_EXCEEDED)
+        refused = self._router.subscribe(principal, session, subscription, subscription_id)
+        if refused is None:
             kept[topic_filter] = (subscription, subscription_id)
             if session.record is not None and not is_stored:
                 self._journal.save_subscription(subscription_row(session.number, subscription, subscription_id))
-        return code
+        return refused
 
     def unsubscribe(self, session: Session, principal: Principal, topic_filter: str) -> bool:
         """Remove a subscription; whether there was one. Messages that it has brought are still owed

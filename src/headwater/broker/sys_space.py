@@ -9,11 +9,13 @@ from headwater.model.principal import Principal
 from headwater.mqtt.message import Message
 from headwater.mqtt.publish_properties import PublishProperties
 from headwater.mqtt.publishing import PublishTarget, Refused
+from headwater.mqtt.subscribing import NotGranted
 from headwater.services.access import Access
 from headwater.services.dialect import Deliver
 from headwater.services.refusals import Refusals
 
 _NO_RIGHT = "only the broker publishes below $SYS"
+_ONLY_ADMINISTRATORS = NotGranted("only administrators subscribe below $SYS: sign in with a token of one")
 
 
 class SysSpace:
@@ -45,8 +47,8 @@ class SysSpace:
 
         return refuse
 
-    def may_subscribe(self, principal: Principal, topic_filter: str) -> bool:
-        return self._access.is_admin(principal)
+    def judge_subscription(self, principal: Principal, topic_filter: str) -> NotGranted | None:
+        return None if self._access.is_admin(principal) else _ONLY_ADMINISTRATORS
 
     def subscribed(self, topic_filter: str) -> None:
         """Nothing is made for one filter alone."""

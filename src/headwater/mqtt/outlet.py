@@ -18,7 +18,8 @@ from headwater.mqtt.packets import (
     PacketType,
     Properties,
     PropertyId,
-    ProtocolLevel,
+    Suback,
+    Unsuback,
 )
 from headwater.mqtt.publish_properties import render_publish5
 from headwater.mqtt.session import Outgoing, RetainedMessages, Session
@@ -265,15 +266,17 @@ class Outlet:
     def send(self, packet: Connack | Disconnect) -> None:
         """Send a control packet, without its explanations where the client wants or can take none [MQTT-3.1.2-24]
         [MQTT-3.1.2-29]."""
-        if self.level != ProtocolLevel.V5:
-            self._output.append(render_packet(packet, self.level))
-            return
-        rendered = render_packet(packet, 5)
-        if self._max_packet_bytes and len(rendered) > self._max_packet_bytes:
-            kept: Properties = {i: v for i, v in packet.properties.items() if i is not PropertyId.REASON_STRING}
-            rendered = render_packet(replace(packet, properties=kept), 5)
+        rendered = self.render_within(packet)
         if not self._max_packet_bytes or len(rendered) <= self._max_packet_bytes:
             self._output.append(rendered)
+
+    def render_within(self, packet: Acknowledgement | Connack | Disconnect | Suback | Unsuback) -> bytes:
+        """A packet, without its Reason String if it would be larger than the client takes [MQTT-3.1.2-24]."""
+        rendered = render_packet(packet, self.level)
+        if self._max_packet_bytes and len(rendered) > self._max_packet_bytes:
+            kept: Properties = {i: v for i, v in packet.properties.items() if i is not PropertyId.REASON_STRING}
+            rendered = render_packet(replace(packet, properties=kept), self.level)
+        return rendered
 
     def explain(self, reason: str) -> dict[PropertyId, str]:
         """The properties that say why in words, if the client wants to know."""
@@ -281,10 +284,7 @@ class Outlet:
 
     def render_acknowledgement(self, kind: PacketType, packet_id: int, reason_code: int, reason: str = "") -> bytes:
         """An acknowledgement of MQTT 5 with its reason."""
-        rendered = render_packet(Acknowledgement(kind, packet_id, reason_code, self.explain(reason)), 5)
-        if self._max_packet_bytes and len(rendered) > self._max_packet_bytes:
-            rendered = render_packet(Acknowledgement(kind, packet_id, reason_code), 5)
-        return rendered
+        return self.render_within(Acknowledgement(kind, packet_id, reason_code, self.explain(reason)))
 
     def signal_output(self) -> None:
         """Have the output taken soon."""

@@ -10,7 +10,6 @@ Knows no socket, clock or subscription table. What outlives the connection is in
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from headwater.errors import RequestError, StorageError
@@ -18,6 +17,7 @@ from headwater.mqtt.acknowledgements import AcknowledgementQueue, WaitingAcknowl
 from headwater.mqtt.decode import PUBLISH_FIRST_BYTES, check_first_byte, check_qos, parse_packet
 from headwater.mqtt.encode import PINGRESP, PUBACK_HEAD, PUBCOMP_HEAD, PUBREC_HEAD, PUBREL_HEAD, render_packet
 from headwater.mqtt.errors import MalformedPacket, MqttProtocolError, PacketTooLarge, UnacceptableProtocol
+from headwater.mqtt.limits import ProtocolLimits
 from headwater.mqtt.outlet import Outlet, OutletHandler
 from headwater.mqtt.packets import (
     NO_PROPERTIES,
@@ -38,12 +38,12 @@ from headwater.mqtt.packets import (
     Unsuback,
     Unsubscribe,
 )
-from headwater.mqtt.properties import DEFAULT_LIMITS, PropertyLimits
 from headwater.mqtt.publish_properties import PublishProperties, parse_publish_properties
 from headwater.mqtt.publishing import Pending, PublishTarget, Refused
 from headwater.mqtt.reason_codes import ReasonCode
 from headwater.mqtt.session import Session
-from headwater.mqtt.topics import check_filter_form, check_topic_name, judge_topic_filter, parse_text
+from headwater.mqtt.subscribing import NotGranted, first_reason, judge_filter, too_many_filters
+from headwater.mqtt.topics import check_topic_name, parse_text
 
 MAX_CACHED_TARGETS = 1_000
 """Topics per connection whose target is remembered; a client that invents topics must not grow us."""
@@ -73,38 +73,18 @@ class ProtocolHandler(OutletHandler, Protocol):
     def resolve_publish(self, topic: str) -> PublishTarget:
         """Who takes messages for a well-formed topic name. Never fails: without right, a target that refuses."""
 
-    def subscribe(self, subscription: Subscription, subscription_id: int) -> int:
-        """Add or replace a subscription; the granted QoS or the ReasonCode why not."""
+    def subscribe(self, subscription: Subscription, subscription_id: int) -> NotGranted | None:
+        """Add or replace a subscription, with the QoS that it asks for; or why not."""
+
+    def subscription_refused(self, topic_filter: str, refused: NotGranted) -> None:
+        """A client is about to be told so, as far as its version of MQTT can. What is beyond the limit of one packet
+        is said once, without a filter."""
 
     def unsubscribe(self, topic_filter: str) -> int:
         """Remove a subscription, if there is one; the ReasonCode."""
 
     def storing_failed(self, error: Exception) -> None:
         """A message could not be stored, so its acknowledgement will never come."""
-
-
-@dataclass(frozen=True, slots=True)
-class ProtocolLimits:
-    max_packet_bytes: int = 262_144
-    max_connect_bytes: int = 65_536
-    """A CONNECT holds names and a will; nobody unknown may make us keep more."""
-    max_subscribe_bytes: int = 65_536
-    """SUBSCRIBE and UNSUBSCRIBE: a limit of their own, because a byte of a filter costs more than one of a payload."""
-    max_control_bytes: int = 4_096
-    """Acknowledgements, PINGREQ, DISCONNECT and AUTH: a few bytes, and at most a reason in words."""
-    max_topic_bytes: int = 1_024
-    max_topic_levels: int = 32
-    max_wildcard_levels: int = 8
-    max_client_id_bytes: int = 128
-    max_subscribe_filters: int = 50
-    max_in_flight: int = 20
-    receive_maximum: int = 100
-    """Of an MQTT 5 client's QoS 1 and 2 messages, how many may be unacknowledged (5.0 section 3.2.2.3.3)."""
-    max_unreleased: int = 1_000
-    """Of an older client's QoS 2 messages, how many may be received and not released: nobody tells it a limit."""
-    topic_alias_maximum: int = 10
-    max_session_expiry_s: int = 604_800
-    properties: PropertyLimits = field(default=DEFAULT_LIMITS)
 
 
 class ServerProtocol(Outlet):
@@ -560,32 +540,28 @@ class ServerProtocol(Outlet):
         self._answer(PUBCOMP_HEAD + raw_id, session.record.written())
 
     def _handle_subscribe(self, packet: Subscribe) -> None:
+        handler = self._protocol_handler
         subscription_id = packet.properties.get(PropertyId.SUBSCRIPTION_IDENTIFIER, (0,))[0]
-        refused = [self._judge_filter(subscription.topic_filter) for subscription in packet.subscriptions]
-        codes = [  # only now, because what spoils the packet must leave nothing behind
-            self._protocol_handler.subscribe(subscription, subscription_id) if code is None else code
-            for subscription, code in zip(packet.subscriptions, refused, strict=True)
+        answers = [judge_filter(s.topic_filter, self.level, self._limits) for s in packet.subscriptions]
+        for index, subscription in enumerate(packet.subscriptions):  # only now: what spoils the packet leaves nothing
+            refused = answers[index]
+            if refused is None:
+                refused = answers[index] = handler.subscribe(subscription, subscription_id)
+            if refused is not None:
+                handler.subscription_refused(subscription.topic_filter, refused)
+        codes = [
+            subscription.qos if refused is None else refused.reason_code
+            for subscription, refused in zip(packet.subscriptions, answers, strict=True)
         ]
-        codes += [ReasonCode.QUOTA_EXCEEDED] * packet.unread
+        if packet.unread:
+            beyond = too_many_filters(self._limits)
+            handler.subscription_refused("", beyond)
+            answers.append(beyond)
+            codes += [beyond.reason_code] * packet.unread
         if self.level != ProtocolLevel.V5:  # [MQTT-3.9.3-2] of 3.1.1
             codes = [min(code, SUBACK_FAILURE) for code in codes]
-        self._answer(self._render_codes(Suback(packet.packet_id, tuple(codes))), self._written())
-
-    def _judge_filter(self, topic_filter: str) -> int | None:
-        """The ReasonCode of a filter that nobody may subscribe with, or None. Raises MqttProtocolError for one that
-        spoils the whole packet: before MQTT 5, every malformed one."""
-        limits = self._limits
-        check_filter_form(topic_filter)
-        if len(topic_filter.encode()) > limits.max_topic_bytes:
-            return ReasonCode.TOPIC_FILTER_INVALID
-        problem = judge_topic_filter(topic_filter, max_levels=limits.max_topic_levels)
-        if problem is not None:
-            if self.level != ProtocolLevel.V5:
-                raise MalformedPacket(problem)
-            return ReasonCode.TOPIC_FILTER_INVALID
-        if topic_filter.count("+") > limits.max_wildcard_levels:
-            return ReasonCode.QUOTA_EXCEEDED
-        return None
+        suback = Suback(packet.packet_id, tuple(codes), self.explain(first_reason(answers)))
+        self._answer(self._render_codes(suback), self._written())
 
     def _handle_unsubscribe(self, packet: Unsubscribe) -> None:
         codes = tuple(self._protocol_handler.unsubscribe(topic_filter) for topic_filter in packet.topic_filters)
@@ -595,8 +571,8 @@ class ServerProtocol(Outlet):
         self._answer(self._render_codes(unsuback), self._written())
 
     def _render_codes(self, packet: Suback | Unsuback) -> bytes:
-        """A packet that nothing can make smaller for a client that takes only short ones [MQTT-3.1.2-24]."""
-        rendered = render_packet(packet, self.level)
+        """A packet whose codes cannot be left out for a client that takes only short ones [MQTT-3.1.2-24]."""
+        rendered = self.render_within(packet)
         if self._max_packet_bytes and len(rendered) > self._max_packet_bytes:
             reason = "the answer is larger than the client's Maximum Packet Size: use fewer filters at once"
             raise MqttProtocolError(reason, ReasonCode.PACKET_TOO_LARGE)

@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute
 
 from headwater.model.principal import Principal
 from headwater.mqtt.publishing import PublishTarget
+from headwater.mqtt.subscribing import NotGranted
 from headwater.settings import Settings
 
 if TYPE_CHECKING:
@@ -34,8 +35,9 @@ class TopicSpace(Protocol):
         """Who takes messages for this topic from this principal. The broker keeps the answer until access changes.
         A topic without right or meaning gives a target that counts and answers `Refused`."""
 
-    def may_subscribe(self, principal: Principal, topic_filter: str) -> bool:
-        """Whether this principal may have a subscription with exactly this filter."""
+    def judge_subscription(self, principal: Principal, topic_filter: str) -> NotGranted | None:
+        """Why this principal may not have a subscription with exactly this filter, or None. What belongs to others is
+        refused in the same words as what does not exist."""
 
     def subscribed(self, topic_filter: str) -> None:
         """The first subscription with this filter has been made."""

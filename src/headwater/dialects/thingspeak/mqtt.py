@@ -24,6 +24,7 @@ from headwater.model.principal import Principal, PrincipalKind
 from headwater.mqtt.publish_properties import PublishProperties
 from headwater.mqtt.publishing import Pending, PublishTarget, Refused
 from headwater.mqtt.reason_codes import ReasonCode
+from headwater.mqtt.subscribing import NotGranted
 from headwater.registry.entities import Channel
 from headwater.services import Services
 from headwater.services.dialect import Deliver, TopicSpace
@@ -161,10 +162,14 @@ class ThingSpeakTopics(TopicSpace):
 
     # -- subscribe ------------------------------------------------------------------------------------------
 
-    def may_subscribe(self, principal: Principal, topic_filter: str) -> bool:
+    def judge_subscription(self, principal: Principal, topic_filter: str) -> NotGranted | None:
         parsed = parse_subscribe_filter(topic_filter)
-        channel = None if parsed is None else self._services.access.channel(parsed.channel_id)
-        return channel is not None and principal.may_subscribe(channel.id, channel.account_id)
+        if parsed is None:
+            return _NO_SUBSCRIBE_FILTER
+        channel = self._services.access.channel(parsed.channel_id)
+        if channel is not None and principal.may_subscribe(channel.id, channel.account_id):
+            return None
+        return NotGranted(f"no right to subscribe to channel {parsed.channel_id}: {_WHY_NO_MESSAGES[principal.kind]}")
 
     def subscribed(self, topic_filter: str) -> None:
         parsed = parse_subscribe_filter(topic_filter)
@@ -209,6 +214,19 @@ _WHY_NOT = {
     PrincipalKind.ANONYMOUS: "sign in, or put the channel's write key at the end of the topic",
 }
 """Why somebody may not publish to a channel that exists."""
+
+
+_WHY_NO_MESSAGES = {
+    PrincipalKind.DEVICE: '"Allow Subscribe" is not set for this device',
+    PrincipalKind.ACCOUNT_DEVICE: _WHY_NOT[PrincipalKind.ACCOUNT_DEVICE],
+    PrincipalKind.ACCOUNT: "it is no channel of this account",
+    PrincipalKind.KEY_ONLY: "sign in as an MQTT device or with an account token",
+    PrincipalKind.ANONYMOUS: "sign in as an MQTT device or with an account token",
+}
+"""Why somebody may not subscribe to a channel, whether it exists or not."""
+_NO_SUBSCRIBE_FILTER = NotGranted(
+    "no right to subscribe to this topic: below channels/ there is only channels/<id>/subscribe[/fields/field<N>]"
+)
 
 
 def _deliver_nowhere(topic: str, payload: bytes) -> None:
