@@ -11,8 +11,8 @@ with atheris.instrument_imports(include=["headwater.mqtt"]):
     from headwater.mqtt.decode import parse_packet
     from headwater.mqtt.encode import render_packet
     from headwater.mqtt.errors import MqttProtocolError
+    from headwater.mqtt.framing import parse_frame_length
     from headwater.mqtt.packets import Connack, Connect
-    from headwater.mqtt.protocol import parse_frame_length
 
 from campaign import run
 from grammar import Choices, make_connect, make_packet, spoil

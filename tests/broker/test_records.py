@@ -17,8 +17,8 @@ from headwater.broker.records import (
     will_row,
 )
 from headwater.mqtt.message import Message
+from headwater.mqtt.outgoing import OutgoingState
 from headwater.mqtt.packets import PropertyId, Subscription, Will
-from headwater.mqtt.session import OutgoingState
 from headwater.persistence import StoredOutgoing
 
 BEFORE = Clocks(lambda: 100.0, lambda: 1_000 * 1_000_000_000)

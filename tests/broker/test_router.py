@@ -11,13 +11,15 @@ from headwater.broker.records import Clocks
 from headwater.broker.retained import Retained, RetainedLimits
 from headwater.broker.router import Router, tree_of
 from headwater.model.principal import ANONYMOUS, KEY_ONLY, Principal, PrincipalKind
+from headwater.mqtt.limits import Turn
 from headwater.mqtt.message import Message
+from headwater.mqtt.outgoing import Outgoing
 from headwater.mqtt.packets import Subscription
-from headwater.mqtt.protocol import Turn
 from headwater.mqtt.publish_properties import PublishProperties
 from headwater.mqtt.publishing import Pending, PublishTarget, Refused
+from headwater.mqtt.queue_budget import QueueBudget, SessionLimits
 from headwater.mqtt.reason_codes import ReasonCode
-from headwater.mqtt.session import Outgoing, QueueBudget, Session, SessionLimits
+from headwater.mqtt.session import Session
 from headwater.mqtt.subscribing import NotGranted
 from headwater.persistence.memory import MemorySessionStore
 from headwater.services.dialect import Deliver, TopicSpace

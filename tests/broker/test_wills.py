@@ -12,10 +12,11 @@ from gated_store import until
 from headwater.broker.wills import WILLS_PER_TURN, Wills
 from headwater.errors import Overloaded
 from headwater.model.principal import Grant, Principal, PrincipalKind
+from headwater.mqtt.limits import COPIES_PER_TURN, Turn
 from headwater.mqtt.packets import Connack, Connect, Disconnect, PropertyId, ProtocolLevel, Publish, Will
-from headwater.mqtt.protocol import COPIES_PER_TURN, Turn
+from headwater.mqtt.queue_budget import QueueBudget, SessionLimits
 from headwater.mqtt.reason_codes import ReasonCode
-from headwater.mqtt.session import QueueBudget, Session, SessionLimits
+from headwater.mqtt.session import Session
 
 from .house import ADA, BOB, PORCH, READER, SENSOR, House, as_account, as_device, as_lasting
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from headwater.mqtt.decode import parse_packet
 from headwater.mqtt.encode import render_packet
+from headwater.mqtt.framing import parse_frame_length
 from headwater.mqtt.packets import (
     NO_PROPERTIES,
     Acknowledgement,
@@ -26,7 +27,6 @@ from headwater.mqtt.packets import (
     Unsuback,
     Unsubscribe,
 )
-from headwater.mqtt.protocol import parse_frame_length
 
 DEADLINE_S = 10.0
 

@@ -21,9 +21,9 @@ from headwater.broker.connection import Connection
 from headwater.broker.journal import Journal, JournalLimits
 from headwater.errors import StorageError
 from headwater.mqtt.decode import parse_packet
+from headwater.mqtt.framing import parse_frame_length
+from headwater.mqtt.outgoing import OutgoingState
 from headwater.mqtt.packets import Acknowledgement, Connack, Disconnect, PacketType, PropertyId, Publish
-from headwater.mqtt.protocol import parse_frame_length
-from headwater.mqtt.session import OutgoingState
 from headwater.persistence import SessionStore
 from headwater.persistence.memory import MemorySessionStore
 from headwater.registry.entities import Account, AccountToken

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 from headwater.mqtt.decode import parse_packet
 from headwater.mqtt.encode import render_packet
+from headwater.mqtt.framing import parse_frame_length
 from headwater.mqtt.message import Message, message_of, render_qos0
 from headwater.mqtt.packets import PropertyId, Publish
 from headwater.mqtt.properties import render_property_list
-from headwater.mqtt.protocol import parse_frame_length
 from headwater.mqtt.publish_properties import PublishProperties
 
 from .strategies import payloads, topic_names

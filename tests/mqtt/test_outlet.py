@@ -9,6 +9,8 @@ import pytest
 from headwater.mqtt import outlet as outlet_module
 from headwater.mqtt.decode import parse_packet
 from headwater.mqtt.encode import render_packet
+from headwater.mqtt.framing import parse_frame_length
+from headwater.mqtt.limits import ProtocolLimits, Turn
 from headwater.mqtt.message import Message
 from headwater.mqtt.outlet import FLUSH_BYTES, RETAINED_PER_TURN
 from headwater.mqtt.packets import (
@@ -22,9 +24,10 @@ from headwater.mqtt.packets import (
     Subscription,
 )
 from headwater.mqtt.properties import render_property_list
-from headwater.mqtt.protocol import ProtocolLimits, ServerProtocol, Turn, parse_frame_length
+from headwater.mqtt.protocol import ServerProtocol
 from headwater.mqtt.publishing import PublishTarget
-from headwater.mqtt.session import QueueBudget, Session, SessionLimits
+from headwater.mqtt.queue_budget import QueueBudget, SessionLimits
+from headwater.mqtt.session import Session
 from headwater.mqtt.subscribing import NotGranted
 from headwater.mqtt.topic_tree import Grant
 

@@ -14,8 +14,10 @@ from headwater.errors import RequestError, StorageError
 from headwater.mqtt.decode import parse_packet, parse_publish
 from headwater.mqtt.encode import MAX_REMAINING_LENGTH, render_packet, render_publish, render_remaining_length
 from headwater.mqtt.errors import MalformedPacket, MqttProtocolError, PacketTooLarge, UnacceptableProtocol
-from headwater.mqtt.limits import ProtocolLimits
+from headwater.mqtt.framing import parse_frame_length
+from headwater.mqtt.limits import ProtocolLimits, Turn
 from headwater.mqtt.message import Message
+from headwater.mqtt.outgoing import Outgoing
 from headwater.mqtt.packets import (
     NO_PROPERTIES,
     SUBACK_FAILURE,
@@ -41,16 +43,12 @@ from headwater.mqtt.packets import (
     Will,
 )
 from headwater.mqtt.properties import render_property_list
-from headwater.mqtt.protocol import (
-    MAX_CACHED_TARGETS,
-    ServerProtocol,
-    Turn,
-    parse_frame_length,
-)
+from headwater.mqtt.protocol import MAX_CACHED_TARGETS, ServerProtocol
 from headwater.mqtt.publish_properties import PublishProperties
 from headwater.mqtt.publishing import Pending, PublishTarget, Refused
+from headwater.mqtt.queue_budget import QueueBudget, SessionLimits
 from headwater.mqtt.reason_codes import ReasonCode
-from headwater.mqtt.session import Outgoing, QueueBudget, Session, SessionLimits
+from headwater.mqtt.session import Session
 from headwater.mqtt.subscribing import NotGranted
 from headwater.services.promise import Promise
 

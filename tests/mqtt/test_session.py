@@ -11,16 +11,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from headwater.errors import StorageError
 from headwater.mqtt.message import Message
+from headwater.mqtt.outgoing import OUTGOING_BYTES, Outgoing, OutgoingState
 from headwater.mqtt.packets import PacketType
 from headwater.mqtt.publishing import Pending
-from headwater.mqtt.session import (
-    OUTGOING_BYTES,
-    Outgoing,
-    OutgoingState,
-    QueueBudget,
-    Session,
-    SessionLimits,
-)
+from headwater.mqtt.queue_budget import QueueBudget, SessionLimits
+from headwater.mqtt.session import Session
 from headwater.mqtt.topic_tree import Grant, SharedGroup
 from headwater.services.promise import Promise
 

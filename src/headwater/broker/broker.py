@@ -22,14 +22,14 @@ from headwater.broker.wills import Wills
 from headwater.errors import StorageError
 from headwater.logs import Log
 from headwater.model.principal import Principal
-from headwater.mqtt.limits import ProtocolLimits
+from headwater.mqtt.limits import ProtocolLimits, Turn
 from headwater.mqtt.packets import PropertyId, Will
 from headwater.mqtt.properties import PropertyLimits
-from headwater.mqtt.protocol import Turn
 from headwater.mqtt.publish_properties import will_message_properties
 from headwater.mqtt.publishing import Refused
+from headwater.mqtt.queue_budget import SessionLimits
 from headwater.mqtt.reason_codes import ReasonCode
-from headwater.mqtt.session import Session, SessionLimits
+from headwater.mqtt.session import Session
 from headwater.persistence import LoadedState
 from headwater.services import Services
 from headwater.services.access import AccessChange

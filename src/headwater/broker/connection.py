@@ -17,8 +17,9 @@ from headwater.errors import HeadwaterError, StorageError
 from headwater.logs import Log
 from headwater.model.principal import ANONYMOUS, KEY_ONLY, Principal
 from headwater.mqtt.errors import MqttProtocolError
+from headwater.mqtt.limits import COPIES_PER_TURN
 from headwater.mqtt.packets import Connect, Subscription
-from headwater.mqtt.protocol import COPIES_PER_TURN, ServerProtocol
+from headwater.mqtt.protocol import ServerProtocol
 from headwater.mqtt.publishing import PublishTarget
 from headwater.mqtt.reason_codes import ReasonCode
 from headwater.mqtt.subscribing import NotGranted

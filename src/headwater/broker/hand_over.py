@@ -7,7 +7,8 @@ from itertools import islice
 
 from headwater.broker.router import MAX_ASKED_MEMBERS, deliver_to_one
 from headwater.mqtt.message import Message
-from headwater.mqtt.session import Outgoing, Session
+from headwater.mqtt.outgoing import Outgoing
+from headwater.mqtt.session import Session
 from headwater.mqtt.topic_tree import SharedGroup
 
 SESSION_ENDED = "session_ended"

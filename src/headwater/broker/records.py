@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from headwater.broker.journal import Journal
 from headwater.mqtt.message import Message
+from headwater.mqtt.outgoing import Outgoing, OutgoingState
 from headwater.mqtt.packets import NO_PROPERTIES, Subscription, Will
 from headwater.mqtt.properties import parse_properties, render_properties
 from headwater.mqtt.publishing import Pending
-from headwater.mqtt.session import Outgoing, OutgoingState
 from headwater.persistence import StoredOutgoing, StoredRetained, StoredSession, StoredSubscription, StoredWill
 
 _NS = 1_000_000_000

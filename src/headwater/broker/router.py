@@ -13,9 +13,9 @@ from itertools import islice
 from headwater.broker.retained import SYS_TREE, Retained
 from headwater.logs import Log
 from headwater.model.principal import Principal, PrincipalKind
+from headwater.mqtt.limits import Turn
 from headwater.mqtt.message import Message, message_of
 from headwater.mqtt.packets import Subscription
-from headwater.mqtt.protocol import Turn
 from headwater.mqtt.publish_properties import PublishProperties
 from headwater.mqtt.publishing import Pending, PublishTarget, Refused
 from headwater.mqtt.reason_codes import ReasonCode

@@ -24,9 +24,11 @@ from headwater.broker.records import (
 from headwater.broker.router import Router
 from headwater.model.principal import KEY_ONLY, Principal
 from headwater.mqtt.message import Message
+from headwater.mqtt.outgoing import Outgoing
 from headwater.mqtt.packets import Subscription, Will
+from headwater.mqtt.queue_budget import QueueBudget, SessionLimits
 from headwater.mqtt.reason_codes import ReasonCode
-from headwater.mqtt.session import Outgoing, QueueBudget, Session, SessionLimits
+from headwater.mqtt.session import Session
 from headwater.mqtt.subscribing import NotGranted
 from headwater.mqtt.topic_tree import SharedGroup
 from headwater.mqtt.topics import matches, split_share

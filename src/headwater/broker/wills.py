@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from headwater.logs import Log
 from headwater.model.principal import Principal
+from headwater.mqtt.limits import COPIES_PER_TURN, Turn
 from headwater.mqtt.packets import Will
-from headwater.mqtt.protocol import COPIES_PER_TURN, Turn
 from headwater.mqtt.session import Session
 
 WILLS_PER_TURN = 100

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 
 from headwater.mqtt.errors import MalformedPacket, MqttProtocolError, UnacceptableProtocol
 from headwater.mqtt.fields import parse_binary, parse_byte, parse_string, parse_uint16
+from headwater.mqtt.first_bytes import check_first_byte, check_publish_flags
 from headwater.mqtt.packets import (
     NO_PROPERTIES,
     SUBACK_FAILURE,
@@ -44,12 +45,6 @@ _MAX_LEVELS = 65_535
 """Here only the grammar counts; the session applies the configured depth."""
 _MAX_UNSUBSCRIBE_FILTERS = 1_000
 """Beyond what anybody needs at once; a packet with more is refused whole, two packets will do."""
-
-
-PUBLISH_FIRST_BYTES = frozenset(
-    0x30 | dup << 3 | qos << 1 | retain for dup in (0, 1) for qos in (0, 1, 2) for retain in (0, 1) if qos or not dup
-)
-"""All that a PUBLISH may begin with."""
 
 
 class _Reader:
@@ -153,37 +148,6 @@ def parse_packet(
     return packet
 
 
-def check_first_byte(first_byte: int, level: int) -> PacketType:
-    """The type of a packet, if its first byte is one that a packet of this level may begin with."""
-    packet_type = _PACKET_TYPES[first_byte >> 4]
-    if packet_type is None:
-        raise MalformedPacket("packet type 0 is reserved", ReasonCode.PROTOCOL_ERROR)
-    if packet_type is PacketType.PUBLISH:
-        _check_publish_flags(first_byte)
-        return packet_type
-    flags = first_byte & (0x07 if level == ProtocolLevel.V31 else 0x0F)  # 3.1 sets DUP where a packet is sent again
-    if flags != _RESERVED_FLAGS.get(packet_type, 0):  # 3.1.1: [MQTT-2.2.2-1], 5.0: [MQTT-2.1.3-1]
-        raise MalformedPacket(f"{packet_type.name} has wrong reserved flags")
-    if packet_type is PacketType.AUTH and level != ProtocolLevel.V5:
-        raise MqttProtocolError("AUTH does not exist in MQTT 3.1.1")
-    return packet_type
-
-
-def _check_publish_flags(first_byte: int) -> None:
-    qos = first_byte >> 1 & 3
-    if qos == 3:  # [MQTT-3.3.1-4]
-        raise MalformedPacket("PUBLISH has QoS 3")
-    if first_byte & 0x08 and not qos:  # [MQTT-3.3.1-2]
-        raise MalformedPacket("PUBLISH has DUP with QoS 0")
-
-
-def check_qos(first_byte: int, packet_id: bytes) -> None:
-    """Whether a PUBLISH has possible flags, and with a QoS above 0 a packet identifier [MQTT-2.2.1-3]."""
-    _check_publish_flags(first_byte)
-    if first_byte & 0x06 and (len(packet_id) < 2 or packet_id == b"\0\0"):
-        raise MalformedPacket("PUBLISH has no packet identifier")
-
-
 def parse_connect(reader: _Reader, _: PacketType) -> Connect:
     """Section 3.1. The order of the fields after the flags is fixed [MQTT-3.1.3-1]."""
     levels = _PROTOCOL_NAMES.get(reader.take_binary())
@@ -224,7 +188,7 @@ def parse_publish(
     first_byte: int, body: bytes, level: int = ProtocolLevel.V311, *, limits: PropertyLimits = DEFAULT_LIMITS
 ) -> Publish:
     """Section 3.3, from either side: subscription identifiers, which only a server sends, are read too."""
-    _check_publish_flags(first_byte)
+    check_publish_flags(first_byte)
     qos = first_byte >> 1 & 3
     dup = bool(first_byte & 0x08)
     reader = _Reader(body, level, limits)
@@ -349,9 +313,6 @@ def _parse_auth(reader: _Reader, packet_type: PacketType) -> Auth:
         raise MqttProtocolError("AUTH has no authentication method")
     return auth
 
-
-_PACKET_TYPES: tuple[PacketType | None, ...] = (None, *PacketType)
-_RESERVED_FLAGS = {PacketType.PUBREL: 0x02, PacketType.SUBSCRIBE: 0x02, PacketType.UNSUBSCRIBE: 0x02}
 
 _PARSERS: dict[PacketType, Callable[[_Reader, PacketType], Packet]] = {
     PacketType.CONNECT: parse_connect,

@@ -1,10 +1,13 @@
-"""What one connection's client may do, as values; where they come from is for others to say."""
+"""What one connection's client may do, and how much of it at a time; as values, set by others."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 from headwater.mqtt.properties import DEFAULT_LIMITS, PropertyLimits
+
+COPIES_PER_TURN = 5_000
+"""Copies of messages that one client may cause before the others have their turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,3 +32,12 @@ class ProtocolLimits:
     topic_alias_maximum: int = 10
     max_session_expiry_s: int = 604_800
     properties: PropertyLimits = field(default=DEFAULT_LIMITS)
+
+
+class Turn:
+    """What one client may cause before the others have their turn: copies of messages, counted down by the router."""
+
+    __slots__ = ("left",)
+
+    def __init__(self) -> None:
+        self.left = 0

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from headwater.mqtt.encode import PUBREL_HEAD, render_packet, render_publish
 from headwater.mqtt.message import Message, render_qos0
+from headwater.mqtt.outgoing import Outgoing
 from headwater.mqtt.packets import (
     Acknowledgement,
     Connack,
@@ -22,7 +23,7 @@ from headwater.mqtt.packets import (
     Unsuback,
 )
 from headwater.mqtt.publish_properties import render_publish5
-from headwater.mqtt.session import Outgoing, RetainedMessages, Session
+from headwater.mqtt.session import RetainedMessages, Session
 from headwater.mqtt.topic_tree import Grant
 
 FLUSH_BYTES = 65_536

@@ -10,186 +10,20 @@ a message that was sent twice around a crash has the same identifier both times,
 
 from __future__ import annotations
 
-import enum
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Protocol
 
-from headwater.errors import RequestError
 from headwater.mqtt.message import Message
+from headwater.mqtt.outgoing import OUTGOING_BYTES, Link, Outgoing, OutgoingState, SessionRecord
 from headwater.mqtt.packets import PacketType, Subscription, Will
 from headwater.mqtt.publishing import Pending
+from headwater.mqtt.queue_budget import QueueBudget, SessionLimits
+from headwater.mqtt.reception import Reception
 from headwater.mqtt.topic_tree import Grant, SharedGroup
 
 RetainedMessages = Callable[[], Iterator[Message | None]]
 
 MAX_PACKET_ID = 65_535
-OUTGOING_BYTES = 300
-"""What a message that waits takes beside its bytes, against the limit for all sessions together."""
-
-
-@dataclass(frozen=True, slots=True)
-class SessionLimits:
-    """What one session may hold."""
-
-    max_queued_messages: int = 1_000
-    max_queued_bytes: int = 1_048_576
-
-
-class QueueBudget:
-    """The bytes that several sessions owe their clients, sent or not, against one limit; perhaps as a part of a larger
-    budget."""
-
-    __slots__ = ("bytes", "limit", "max_bytes", "messages", "whole")
-
-    def __init__(self, max_bytes: int, limit: str = "max_queued_bytes_total", whole: QueueBudget | None = None) -> None:
-        self.max_bytes = max_bytes
-        self.limit = limit
-        """The limit's name, for those whose messages are dropped."""
-        self.whole = whole
-        self.bytes = 0
-        self.messages = 0
-
-    @property
-    def spent(self) -> str | None:
-        """The limit that was reached, if one was."""
-        if self.bytes > self.max_bytes:
-            return self.limit
-        return None if self.whole is None else self.whole.spent
-
-    def count(self, messages: int, size: int) -> None:
-        """So many messages, of so many bytes, more (or less) wait."""
-        self.messages += messages
-        self.bytes += size
-        if self.whole is not None:
-            self.whole.count(messages, size)
-
-
-class OutgoingState(enum.IntEnum):
-    QUEUED = 0
-    SENT = 1
-    RELEASED = 2
-    """QoS 2: PUBREC has come, and only PUBREL is owed [MQTT-4.3.3-5]."""
-
-
-class Outgoing:
-    """A QoS 1 or 2 message that is owed to the client."""
-
-    __slots__ = ("group", "is_held", "is_revoked", "message", "packet_id", "qos", "retain", "state", "subscription_ids")
-
-    def __init__(
-        self,
-        message: Message,
-        packet_id: int,
-        qos: int,
-        retain: bool,
-        subscription_ids: tuple[int, ...],
-        group: SharedGroup[Session] | None,
-        state: OutgoingState = OutgoingState.QUEUED,
-    ) -> None:
-        self.message = message
-        self.packet_id = packet_id
-        self.qos = qos
-        self.retain = retain
-        self.subscription_ids = subscription_ids
-        self.group = group
-        """The shared subscription it came by; another member may get it while it has not been sent."""
-        self.state = state
-        self.is_held = False
-        """It must be on disk before the client may see it (or its PUBREL)."""
-        self.is_revoked = False
-        """It went out while the client had a right to it, and must not go out again."""
-
-
-class Link(Protocol):
-    """A session's way to its client while that is connected."""
-
-    window: int
-    """The most QoS 1 and 2 messages that may be unacknowledged [MQTT-3.3.4-9]."""
-    is_congested: bool
-    """The client does not read what it was sent."""
-
-    def send_qos0(self, message: Message, retain: bool, subscription_ids: tuple[int, ...]) -> str | None:
-        """Send a message, or answer the limit because of which it was dropped."""
-
-    def send_outgoing(self, outgoing: Outgoing, *, dup: bool) -> str | None:
-        """Send a PUBLISH of QoS 1 or 2, or answer the limit because of which the client can never get it."""
-
-    def send_pubrel(self, packet_id: int) -> None:
-        """Send the PUBREL of a message whose PUBREC came."""
-
-
-class SessionRecord(Protocol):
-    """Where a persistent session writes down what must survive."""
-
-    def save_outgoing(self, outgoing: Outgoing) -> None: ...
-
-    def mark_sent(self, packet_id: int) -> None: ...
-
-    def mark_released(self, packet_id: int) -> None: ...
-
-    def delete_outgoing(self, packet_id: int) -> None: ...
-
-    def save_received(self, packet_id: int) -> None: ...
-
-    def delete_received(self, packet_id: int) -> None: ...
-
-    def written(self) -> Pending | None:
-        """Kept once everything recorded so far is on disk; None when it is."""
-
-
-class Reception:
-    """A QoS 2 message of a persistent session's client that goes into another store than the session's record.
-
-    First the message, then its identifier: were the identifier written down first, a crash in between would make us
-    acknowledge a message that nobody has. It belongs to the session, because the client may be cut off meanwhile, come
-    back and send the message again: then it waits for the same.
-    """
-
-    __slots__ = ("_callbacks", "_error", "_is_settled", "_keeps_refused", "_packet_id", "_session")
-
-    def __init__(self, session: Session, packet_id: int, keeps_refused: bool) -> None:
-        self._session = session
-        self._packet_id = packet_id
-        self._keeps_refused = keeps_refused
-        self._callbacks: list[Callable[[Exception | None], None]] = []
-        self._is_settled = False
-        self._error: Exception | None = None
-
-    def add_callback(self, callback: Callable[[Exception | None], None]) -> None:
-        """See `publishing.Pending`."""
-        if self._is_settled:
-            callback(self._error)
-        else:
-            self._callbacks.append(callback)
-
-    def taken(self, error: Exception | None) -> None:
-        """The other store has the message, or has not. A message that was refused for what it says counts as taken
-        where its sender cannot be told (`keeps_refused`)."""
-        session, record = self._session, self._session.record
-        self._error = error
-        if error is not None and not (self._keeps_refused and isinstance(error, RequestError)):
-            session.forget_received(self._packet_id)
-            self._settle(None)
-            return
-        written = None
-        if record is not None:
-            record.save_received(self._packet_id)
-            written = record.written()
-        if written is None:
-            self._settle(None)
-        else:
-            written.add_callback(self._settle)
-
-    def _settle(self, error: Exception | None) -> None:
-        self._error = self._error or error
-        self._is_settled = True
-        if self._session.receiving is not None:
-            self._session.receiving.pop(self._packet_id, None)
-        callbacks, self._callbacks = self._callbacks, []
-        for callback in callbacks:
-            callback(self._error)
 
 
 class Session:
