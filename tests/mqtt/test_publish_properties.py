@@ -83,7 +83,6 @@ def test_what_is_read_agrees_with_the_whole_parser(properties: Properties) -> No
     parsed = parse(render_properties(properties))
     assert parsed.expiry_s == properties.get(PropertyId.MESSAGE_EXPIRY_INTERVAL)
     assert parsed.topic_alias == properties.get(PropertyId.TOPIC_ALIAS)
-    assert parsed.payload_format == properties.get(PropertyId.PAYLOAD_FORMAT_INDICATOR, 0)
     assert passed_on(parsed) == only(properties, without=ONE_HOP)
 
 

@@ -7,6 +7,8 @@ from itertools import count
 
 import pytest
 
+from headwater.model.principal import Principal, PrincipalKind
+from headwater.mqtt.publishing import Refused
 from headwater.services import refusals as module
 from headwater.services.mqtt_sign_in import SignInFailed
 from headwater.services.refusals import Refusal, Refusals, Refused
@@ -96,3 +98,14 @@ def test_dropped_messages_are_told_with_the_limit(refusals: Refusals) -> None:
     (refusal,) = of_device(refusals, 1).reasons
     assert refusal == Refusal(100, "messages for this device were dropped: limit max_queued_messages", 101)
     assert refusals.total == 0
+
+
+def test_a_target_that_refuses_counts_what_it_is_given(refusals: Refusals) -> None:
+    device = Principal(PrincipalKind.DEVICE, account_id=1, device_id=7)
+    target = refusals.refusing(device, "no right", channel_id=11)
+    assert refusals.total == 0
+    for _ in range(2):
+        assert target(b"x", 0, 0, None) == Refused("no right")
+    for refusal in (refusals.of_device(7), refusals.of_channel(11)):
+        assert refusal is not None
+        assert (refusal.count, refusal.reason) == (2, "no right")

@@ -109,15 +109,8 @@ class Router:
             return space.resolve_publish(principal, topic)
         name = tree_of(principal)
         if name is None or topic.startswith("$"):
-            return self._refusing(principal)
+            return self._refusals.refusing(principal, _NO_RIGHT)
         return self._routing(principal, name, topic, publisher)
-
-    def _refusing(self, principal: Principal) -> PublishTarget:
-        def refuse(_payload: bytes, _flags: int, _now_ns: int, _properties: PublishProperties | None) -> Refused:
-            self._refusals.note(_NO_RIGHT, device_id=principal.device_id, account_device_id=principal.account_device_id)
-            return Refused(_NO_RIGHT)
-
-        return refuse
 
     def _routing(self, principal: Principal, name: str, topic: str, publisher: Session | None) -> PublishTarget:
         """From client to client. Handed on at once, even if it cannot be retained; it waits for the disk only if

@@ -7,8 +7,7 @@ from collections.abc import Iterable
 from headwater.broker.retained import SYS_TREE, Retained
 from headwater.model.principal import Principal
 from headwater.mqtt.message import Message
-from headwater.mqtt.publish_properties import PublishProperties
-from headwater.mqtt.publishing import PublishTarget, Refused
+from headwater.mqtt.publishing import PublishTarget
 from headwater.mqtt.subscribing import NotGranted
 from headwater.services.access import Access
 from headwater.services.dialect import Deliver
@@ -41,11 +40,7 @@ class SysSpace:
                 self._deliver(topic, payload)
 
     def resolve_publish(self, principal: Principal, topic: str) -> PublishTarget:
-        def refuse(_payload: bytes, _flags: int, _now_ns: int, _properties: PublishProperties | None) -> Refused:
-            self._refusals.note(_NO_RIGHT, device_id=principal.device_id, account_device_id=principal.account_device_id)
-            return Refused(_NO_RIGHT)
-
-        return refuse
+        return self._refusals.refusing(principal, _NO_RIGHT)
 
     def judge_subscription(self, principal: Principal, topic_filter: str) -> NotGranted | None:
         return None if self._access.is_admin(principal) else _ONLY_ADMINISTRATORS

@@ -32,7 +32,6 @@ _PASSED_ON = frozenset(
 )
 # Members of an enumeration cost several times what a module's own names cost to look up.
 _PUBLISH = PacketType.PUBLISH
-_PAYLOAD_FORMAT = PropertyId.PAYLOAD_FORMAT_INDICATOR
 _EXPIRY = PropertyId.MESSAGE_EXPIRY_INTERVAL
 _SUBSCRIPTION_ID = PropertyId.SUBSCRIPTION_IDENTIFIER
 _USER_PROPERTY = PropertyId.USER_PROPERTY
@@ -49,8 +48,6 @@ class PublishProperties(NamedTuple):
     expiry_s: int | None = None
     """Message Expiry Interval, as the publisher gave it."""
     topic_alias: int | None = None
-    payload_format: int = 0
-    """1: the publisher says that the payload is UTF-8 text."""
 
 
 NO_PUBLISH_PROPERTIES = PublishProperties()
@@ -69,7 +66,6 @@ def parse_publish_properties(
     stretch_start = position
     expiry_s: int | None = None
     topic_alias: int | None = None
-    payload_format = 0
     seen = user_count = user_bytes = 0
     while position < end:
         start = position
@@ -86,8 +82,6 @@ def parse_publish_properties(
             raise repeated(rule)
         seen |= 1 << identifier
         if identifier in _PASSED_ON:
-            if identifier is _PAYLOAD_FORMAT:
-                payload_format = value
             continue
         if identifier is _EXPIRY:
             expiry_s = value
@@ -98,7 +92,7 @@ def parse_publish_properties(
     passed_on = data[stretch_start:end]
     if stretches:
         passed_on = b"".join((*stretches, passed_on))
-    return PublishProperties(passed_on, expiry_s, topic_alias, payload_format), end
+    return PublishProperties(passed_on, expiry_s, topic_alias), end
 
 
 def will_message_properties(will: Will) -> PublishProperties:
@@ -109,7 +103,6 @@ def will_message_properties(will: Will) -> PublishProperties:
     return PublishProperties(
         passed_on=render_property_list({i: value for i, value in properties.items() if i in _PASSED_ON}),
         expiry_s=properties.get(PropertyId.MESSAGE_EXPIRY_INTERVAL),
-        payload_format=properties.get(PropertyId.PAYLOAD_FORMAT_INDICATOR, 0),
     )
 
 

@@ -12,6 +12,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from headwater.model.principal import Principal
+from headwater.mqtt.publish_properties import PublishProperties
+from headwater.mqtt.publishing import PublishTarget, Refused
 from headwater.registry.entities import AccountDevice, MqttDevice
 from headwater.services.mqtt_sign_in import SignInFailed
 
@@ -85,6 +88,16 @@ class Refusals:
         self._note_device(reason, device_id, account_device_id)
         if channel_id is not None:
             self._note(("channel", channel_id), reason)
+
+    def refusing(self, principal: Principal, reason: str, channel_id: int | None = None) -> PublishTarget:
+        """Who takes messages for a topic that this principal may not publish to: counts them, and says why not."""
+        device_id, account_device_id = principal.device_id, principal.account_device_id
+
+        def refuse(_payload: bytes, _flags: int, _now_ns: int, _properties: PublishProperties | None) -> Refused:
+            self.note(reason, device_id=device_id, account_device_id=account_device_id, channel_id=channel_id)
+            return Refused(reason)
+
+        return refuse
 
     def note_failed_sign_in(self, failure: SignInFailed, address: str) -> None:
         """Count a failed sign-in for the device whose client id was used, if there is one: its owner learns that it

@@ -145,11 +145,8 @@ class ThingSpeakTopics(TopicSpace):
         return write
 
     def _refusing(self, principal: Principal, channel: Channel | None, reason: str) -> PublishTarget:
-        def refuse(_payload: bytes, _flags: int, _now_ns: int, _properties: PublishProperties | None) -> Refused:
-            self._refuse(principal, channel, reason)
-            return Refused(reason)
-
-        return refuse
+        channel_id = None if channel is None else channel.id
+        return self._services.refusals.refusing(principal, reason, channel_id)
 
     def _refuse(self, principal: Principal, channel: Channel | None, reason: str) -> None:
         channel_id = None if channel is None else channel.id
