@@ -11,10 +11,11 @@ from headwater import __version__
 from headwater.broker.connection import Connection
 from headwater.broker.figures import Figures
 from headwater.broker.journal import Journal
+from headwater.broker.limits import protocol_limits, retained_limits, sessions_limits
 from headwater.broker.records import Clocks
-from headwater.broker.retained import Retained, RetainedLimits
+from headwater.broker.retained import Retained
 from headwater.broker.router import Router
-from headwater.broker.sessions import Entry, Sessions, SessionsLimits
+from headwater.broker.sessions import Entry, Sessions
 from headwater.broker.sign_in import SignIn
 from headwater.broker.sys_space import SysSpace
 from headwater.broker.sys_topics import render_sys_topics
@@ -22,12 +23,10 @@ from headwater.broker.wills import Wills
 from headwater.errors import StorageError
 from headwater.logs import Log
 from headwater.model.principal import Principal
-from headwater.mqtt.limits import ProtocolLimits, Turn
+from headwater.mqtt.limits import Turn
 from headwater.mqtt.packets import PropertyId, Will
-from headwater.mqtt.properties import PropertyLimits
 from headwater.mqtt.publish_properties import will_message_properties
 from headwater.mqtt.publishing import Refused
-from headwater.mqtt.queue_budget import SessionLimits
 from headwater.mqtt.reason_codes import ReasonCode
 from headwater.mqtt.session import Session
 from headwater.persistence import LoadedState
@@ -66,14 +65,14 @@ class Broker:
         self.settings = settings
         self.turn = Turn()
         self.bytes_per_turn = settings.bytes_per_turn
-        self.protocol_limits = _protocol_limits(settings)
+        self.protocol_limits = protocol_limits(settings)
         self._access = services.access
         self.ingest = services.ingest
         self._refusals = services.refusals
         self.journal = journal
         clocks = Clocks(self.loop.time, time.time_ns)
         self.figures = Figures(self, services.refusals)
-        self.retained = Retained(journal, clocks, _retained_limits(settings))
+        self.retained = Retained(journal, clocks, retained_limits(settings))
         self._sys = SysSpace(services.access, services.refusals, self.retained)
         self.router = Router(
             (*spaces, self._sys),
@@ -86,7 +85,7 @@ class Broker:
             max_nodes_per_tree=settings.max_subscription_levels_per_account,
             max_message_expiry_s=settings.max_message_expiry_s,
         )
-        self.sessions = Sessions(self.router, journal, clocks, _sessions_limits(settings), self.figures.count_drop)
+        self.sessions = Sessions(self.router, journal, clocks, sessions_limits(settings), self.figures.count_drop)
         self.wills = Wills(self._publish_will, self.loop.call_soon, self.turn)
         self.sign_in = SignIn(services, settings, self.sessions, self.wills, self.loop.time)
         self._connections: dict[int, Connection] = {}
@@ -313,42 +312,3 @@ class Broker:
             if self._access.account(account_id) is None:
                 self.retained.forget_tree(f"account:{account_id}")
                 self.router.forget_tree(f"account:{account_id}")
-
-
-def _protocol_limits(settings: MqttSettings) -> ProtocolLimits:
-    return ProtocolLimits(
-        max_packet_bytes=settings.max_packet_bytes,
-        max_connect_bytes=settings.max_connect_bytes,
-        max_subscribe_bytes=settings.max_subscribe_bytes,
-        max_control_bytes=settings.max_control_bytes,
-        max_topic_bytes=settings.max_topic_bytes,
-        max_topic_levels=settings.max_topic_levels,
-        max_wildcard_levels=settings.max_wildcard_levels,
-        max_client_id_bytes=settings.max_client_id_bytes,
-        max_subscribe_filters=settings.max_filters_per_subscribe,
-        max_in_flight=settings.max_in_flight,
-        receive_maximum=settings.receive_maximum,
-        max_unreleased=settings.max_unreleased,
-        topic_alias_maximum=settings.topic_alias_maximum,
-        max_session_expiry_s=settings.max_session_expiry_s,
-        properties=PropertyLimits(settings.max_user_properties, settings.max_user_property_bytes),
-    )
-
-
-def _retained_limits(settings: MqttSettings) -> RetainedLimits:
-    return RetainedLimits(
-        max_messages=settings.max_retained_messages,
-        max_messages_per_account=settings.max_retained_messages_per_account,
-        max_bytes=settings.max_retained_bytes,
-        max_bytes_per_account=settings.max_retained_bytes_per_account,
-    )
-
-
-def _sessions_limits(settings: MqttSettings) -> SessionsLimits:
-    return SessionsLimits(
-        SessionLimits(settings.max_queued_messages, settings.max_queued_bytes),
-        max_queued_bytes_total=settings.max_queued_bytes_total,
-        max_queued_bytes_per_account=settings.max_queued_bytes_per_account,
-        max_subscriptions=settings.max_subscriptions,
-        max_sessions_per_account=settings.max_sessions_per_account,
-    )

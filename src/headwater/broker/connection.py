@@ -12,18 +12,16 @@ from collections.abc import Awaitable
 from typing import TYPE_CHECKING, cast
 
 from headwater.broker.pace import Pace
+from headwater.broker.requests import Requests
 from headwater.certificates import common_name
 from headwater.errors import HeadwaterError, StorageError
 from headwater.logs import Log
-from headwater.model.principal import ANONYMOUS, KEY_ONLY, Principal
+from headwater.model.principal import Principal
 from headwater.mqtt.errors import MqttProtocolError
 from headwater.mqtt.limits import COPIES_PER_TURN
-from headwater.mqtt.packets import Connect, Subscription
+from headwater.mqtt.packets import Connect
 from headwater.mqtt.protocol import ServerProtocol
-from headwater.mqtt.publishing import PublishTarget
 from headwater.mqtt.reason_codes import ReasonCode
-from headwater.mqtt.subscribing import NotGranted
-from headwater.mqtt.topic_tree import Grant
 
 if TYPE_CHECKING:
     from headwater.broker.broker import Broker
@@ -37,12 +35,11 @@ NOT_STORED = "a message could not be stored"
 log = Log(__name__)
 
 
-class Connection(asyncio.Protocol):
+class Connection(Requests, asyncio.Protocol):
     """The handler of its `ServerProtocol` and the protocol of its transport."""
 
     __slots__ = (
         "__weakref__",
-        "_broker",
         "_has_left",
         "_held",
         "_is_others_turn",
@@ -55,8 +52,6 @@ class Connection(asyncio.Protocol):
         "address",
         "connected_at_ns",
         "number",
-        "principal",
-        "protocol",
         "received_bytes",
         "sent_bytes",
         "transport_name",
@@ -64,11 +59,10 @@ class Connection(asyncio.Protocol):
     )
 
     def __init__(self, broker: Broker, transport_name: str = "tcp") -> None:
-        self._broker = broker
+        super().__init__(broker)
         self._transport: asyncio.Transport | None = None
         self.protocol = ServerProtocol(self, broker.protocol_limits, broker.turn)
         self.transport_name = transport_name
-        self.principal: Principal = KEY_ONLY
         self.number = 0
         self.address = ""
         self.connected_at_ns = 0
@@ -252,7 +246,7 @@ class Connection(asyncio.Protocol):
         elif not transport.is_closing():
             transport.resume_reading()
 
-    # -- what the protocol asks (mqtt.protocol.ProtocolHandler) --------------------------------------------
+    # -- what the protocol asks (mqtt.answers.ProtocolHandler) ---------------------------------------------
 
     def authenticate(self, connect: Connect) -> None:
         checking = self._broker.sign_in.begin(self, connect)
@@ -270,43 +264,6 @@ class Connection(asyncio.Protocol):
         self._signing_in = None
         self.flush()
         self._listen_again()
-
-    def resolve_publish(self, topic: str) -> PublishTarget:
-        return self._broker.router.resolve_publish(self.principal, topic, self.protocol.session)
-
-    def subscribe(self, subscription: Subscription, subscription_id: int) -> NotGranted | None:
-        session = self.protocol.session
-        assert session is not None
-        known = session.subscriptions
-        is_new = known is None or subscription.topic_filter not in known
-        refused = self._broker.sessions.subscribe(session, self.principal, subscription, subscription_id)
-        if refused is None:
-            self._send_retained(subscription, subscription_id, is_new=is_new)
-        elif self.principal == ANONYMOUS and refused.reason_code == ReasonCode.NOT_AUTHORIZED:
-            return NotGranted("", ReasonCode.UNSPECIFIED_ERROR)  # whoever does not say who they are need not know why
-        return refused
-
-    def subscription_refused(self, topic_filter: str, refused: NotGranted) -> None:
-        self._broker.note_refused_subscription(self.principal, topic_filter, refused.reason)
-
-    def _send_retained(self, subscription: Subscription, subscription_id: int, *, is_new: bool) -> None:
-        """By the Retain Handling of the subscription [MQTT-3.3.1-9] to [MQTT-3.3.1-11]; a shared one gets none."""
-        if subscription.retain_handling == 2 or (subscription.retain_handling == 1 and not is_new):
-            return
-        if subscription.topic_filter.startswith("$share/"):
-            return
-        messages = self._broker.router.retained_for(self.principal, subscription.topic_filter)
-        if messages is not None:
-            ids = (subscription_id,) if subscription_id else ()
-            grant = Grant(subscription.qos, subscription_ids=ids)
-            self.protocol.send_retained(subscription.topic_filter, messages, grant)
-
-    def unsubscribe(self, topic_filter: str) -> int:
-        session = self.protocol.session
-        assert session is not None
-        if self._broker.sessions.unsubscribe(session, self.principal, topic_filter):
-            return ReasonCode.SUCCESS
-        return ReasonCode.NO_SUBSCRIPTION_EXISTED
 
     def output_ready(self) -> None:
         self._broker.flush_soon(self)
@@ -336,11 +293,6 @@ class Connection(asyncio.Protocol):
         if output:
             self.sent_bytes += len(output)
             transport.write(output)
-
-    def apply_rights(self, principal: Principal) -> None:
-        """Rights have changed: forget what was resolved with the old ones. Subscriptions are the session's."""
-        self.principal = principal
-        self.protocol.forget_targets()
 
     def abort(self, reason: str, *, is_fault: bool = True) -> None:
         """Close at once; what the client has not read is lost. See `close`."""
