@@ -11,7 +11,7 @@ from headwater.model.principal import Principal, PrincipalKind
 from headwater.mqtt.publishing import Refused
 from headwater.services import refusals as module
 from headwater.services.mqtt_sign_in import SignInFailed
-from headwater.services.refusals import Refusal, Refusals, Refused
+from headwater.services.refusals import Refusal, RefusalLog, Refusals
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def test_nothing_was_refused_yet(refusals: Refusals) -> None:
     assert refusals.of_channel(1) is None
 
 
-def of_device(refusals: Refusals, id_: int) -> Refused:
+def of_device(refusals: Refusals, id_: int) -> RefusalLog:
     refused = refusals.of_device(id_)
     assert refused is not None
     return refused

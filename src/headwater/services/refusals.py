@@ -34,7 +34,7 @@ class Refusal:
     at_ns: int
 
 
-class Refused:
+class RefusalLog:
     """What was refused to one subject. `count` is all of it, also for reasons that are not kept any more."""
 
     def __init__(self) -> None:
@@ -71,7 +71,7 @@ class Refusals:
 
     def __init__(self, clock_ns: Callable[[], int] = time.time_ns) -> None:
         self._clock_ns = clock_ns
-        self._by_subject: OrderedDict[tuple[str, int], Refused] = OrderedDict()
+        self._by_subject: OrderedDict[tuple[str, int], RefusalLog] = OrderedDict()
         self.total = 0
         """Refused messages of all devices; neither sign-ins nor dropped messages."""
 
@@ -111,17 +111,17 @@ class Refusals:
         """Count messages that a device should have got and did not, because this limit was reached."""
         self._note_device(f"messages for this device were dropped: limit {limit}", device_id, account_device_id, count)
 
-    def of(self, device: MqttDevice | AccountDevice) -> Refused | None:
+    def of(self, device: MqttDevice | AccountDevice) -> RefusalLog | None:
         """What was refused to a device of either kind."""
         return self.of_device(device.id) if isinstance(device, MqttDevice) else self.of_account_device(device.id)
 
-    def of_device(self, device_id: int) -> Refused | None:
+    def of_device(self, device_id: int) -> RefusalLog | None:
         return self._by_subject.get(("device", device_id))
 
-    def of_account_device(self, id_: int) -> Refused | None:
+    def of_account_device(self, id_: int) -> RefusalLog | None:
         return self._by_subject.get(("account-device", id_))
 
-    def of_channel(self, channel_id: int) -> Refused | None:
+    def of_channel(self, channel_id: int) -> RefusalLog | None:
         return self._by_subject.get(("channel", channel_id))
 
     def _note_device(self, reason: str, device_id: int | None, account_device_id: int | None, count: int = 1) -> None:
@@ -135,6 +135,6 @@ class Refusals:
         if refused is None:
             if len(self._by_subject) >= MAX_SUBJECTS:
                 self._by_subject.popitem(last=False)
-            refused = self._by_subject[subject] = Refused()
+            refused = self._by_subject[subject] = RefusalLog()
         refused.add(reason, count, self._clock_ns())
         self._by_subject.move_to_end(subject)
