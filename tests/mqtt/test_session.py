@@ -274,6 +274,25 @@ def test_all_sessions_together_have_a_budget() -> None:
     assert (budget.bytes, budget.messages) == (0, 0)
 
 
+def test_nobody_loses_messages_because_others_have_too_many() -> None:
+    """When all is spent, those drop who hold more than an equal share of it; the whole stays bounded."""
+    size = OUTGOING_BYTES + 101
+    whole = QueueBudget(10 * size)
+    greedy, modest = (QueueBudget(100 * size, "max_queued_bytes_per_account", whole) for _ in range(2))
+    hoarder, sensor = session(greedy), session(modest)
+    owe(hoarder, *[b"x" * 100] * 15)
+    assert (hoarder.queued, hoarder.dropped) == (10, {"max_queued_bytes_total": 5})
+    owe(sensor, *[b"x" * 100] * 5)
+    assert (sensor.queued, sensor.dropped, whole.holders) == (5, None, 2)
+    owe(sensor, b"x" * 100)
+    assert (sensor.queued, sensor.dropped) == (5, {"max_queued_bytes_total": 1})
+    owe(hoarder, b"x" * 100)
+    assert whole.bytes <= 2 * whole.max_bytes
+    for to in (hoarder, sensor):
+        to.clear()
+    assert (whole.bytes, whole.messages, whole.holders) == (0, 0, 0)
+
+
 def test_2_2_1_identifiers_go_round_and_skip_those_in_use() -> None:
     """[MQTT-2.2.1-4]: never zero, never one that is not acknowledged yet."""
     to, wire = attached(window=2)

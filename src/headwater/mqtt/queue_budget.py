@@ -15,9 +15,13 @@ class SessionLimits:
 
 class QueueBudget:
     """The bytes that several sessions owe their clients, sent or not, against one limit; perhaps as a part of a larger
-    budget."""
+    budget.
 
-    __slots__ = ("bytes", "limit", "max_bytes", "messages", "whole")
+    When the whole is spent, only those parts have to drop something that hold more than an equal share of it: nobody
+    loses messages because others have too many. So the whole may be exceeded, at most by as much again.
+    """
+
+    __slots__ = ("bytes", "holders", "limit", "max_bytes", "messages", "whole")
 
     def __init__(self, max_bytes: int, limit: str = "max_queued_bytes_total", whole: QueueBudget | None = None) -> None:
         self.max_bytes = max_bytes
@@ -26,17 +30,23 @@ class QueueBudget:
         self.whole = whole
         self.bytes = 0
         self.messages = 0
+        self.holders = 0
+        """Parts that hold anything."""
 
     @property
     def spent(self) -> str | None:
-        """The limit that was reached, if one was."""
+        """The limit because of which something has to be dropped, if there is one."""
         if self.bytes > self.max_bytes:
             return self.limit
-        return None if self.whole is None else self.whole.spent
+        whole = self.whole
+        if whole is not None and whole.spent is not None and self.bytes * whole.holders > whole.max_bytes:
+            return whole.limit
+        return None
 
     def count(self, messages: int, size: int) -> None:
         """So many messages, of so many bytes, more (or less) wait."""
+        if self.whole is not None:
+            self.whole.holders += (self.bytes + size > 0) - (self.bytes > 0)
+            self.whole.count(messages, size)
         self.messages += messages
         self.bytes += size
-        if self.whole is not None:
-            self.whole.count(messages, size)
