@@ -303,8 +303,8 @@ class MqttSettings:
     max_queued_bytes_total: int = setting(
         256 * _MIB,
         Whole(_MIB, 1024 * 1024 * _MIB, "bytes"),
-        "Most bytes that wait for all clients together. When there are more, accounts that hold more than an equal "
-        "share of them have the oldest dropped.",
+        "Most bytes that wait for all clients together. When there are more, accounts that hold an equal share of them "
+        "or more have the oldest dropped.",
     )
     max_queued_bytes_per_account: int = setting(
         64 * _MIB, Whole(_MIB, 1024 * 1024 * _MIB, "bytes"), "Most bytes that wait for the clients of one account."

@@ -275,22 +275,51 @@ def test_all_sessions_together_have_a_budget() -> None:
 
 
 def test_nobody_loses_messages_because_others_have_too_many() -> None:
-    """When all is spent, those drop who hold more than an equal share of it; the whole stays bounded."""
+    """When all is spent, those drop who hold an equal share or more, whoever is owed the next one."""
     size = OUTGOING_BYTES + 101
-    whole = QueueBudget(10 * size)
-    greedy, modest = (QueueBudget(100 * size, "max_queued_bytes_per_account", whole) for _ in range(2))
-    hoarder, sensor = session(greedy), session(modest)
-    owe(hoarder, *[b"x" * 100] * 15)
-    assert (hoarder.queued, hoarder.dropped) == (10, {"max_queued_bytes_total": 5})
-    owe(sensor, *[b"x" * 100] * 5)
-    assert (sensor.queued, sensor.dropped, whole.holders) == (5, None, 2)
-    owe(sensor, b"x" * 100)
-    assert (sensor.queued, sensor.dropped) == (5, {"max_queued_bytes_total": 1})
-    owe(hoarder, b"x" * 100)
-    assert whole.bytes <= 2 * whole.max_bytes
-    for to in (hoarder, sensor):
+    whole = QueueBudget(100 * size)
+    accounts = [QueueBudget(60 * size, "max_queued_bytes_per_account", whole) for _ in range(20)]
+    sessions = [session(account) for account in accounts]
+    for to in sessions:  # one after the other: each finds the whole spent by those before
+        owe(to, *[b"x" * 100] * 70)
+        assert whole.bytes <= whole.max_bytes
+    assert sessions[0].dropped is not None
+    assert sessions[0].dropped["max_queued_bytes_per_account"] == 10
+    assert max(to.queued for to in sessions) - min(to.queued for to in sessions) <= 1
+    sensor = session(QueueBudget(60 * size, "max_queued_bytes_per_account", whole))
+    owe(sensor, *[b"x" * 100] * 4)
+    assert (sensor.queued, sensor.dropped, whole.bytes <= whole.max_bytes) == (4, None, True)
+    for to in (*sessions, sensor):
         to.clear()
-    assert (whole.bytes, whole.messages, whole.holders) == (0, 0, 0)
+    assert (whole.bytes, whole.messages) == (0, 0)
+    greedy = session(accounts[0])
+    owe(greedy, *[b"x" * 100] * 10)
+    assert greedy.dropped is None
+
+
+def test_sessions_of_one_account_share_what_it_has() -> None:
+    size = OUTGOING_BYTES + 101
+    account = QueueBudget(30 * size, "max_queued_bytes_per_account")
+    hoarder, others = session(account), [session(account) for _ in range(9)]
+    owe(hoarder, *[b"x" * 100] * 30)
+    for to in others:
+        owe(to, b"x" * 100, b"x" * 100)
+        assert to.dropped is None
+    assert (hoarder.queued, hoarder.dropped) == (12, {"max_queued_bytes_per_account": 18})
+
+
+def test_what_is_on_its_way_cannot_be_dropped() -> None:
+    """A client that takes everything and acknowledges nothing holds its window; what waits elsewhere makes room."""
+    size = OUTGOING_BYTES + 101
+    account = QueueBudget(10 * size, "max_queued_bytes_per_account")
+    taking = session(account)
+    taking.attach(Wire(9))
+    waiting = session(account)
+    owe(taking, *[b"x" * 100] * 9)
+    owe(waiting, *[b"x" * 100] * 3)
+    assert (taking.in_flight, waiting.queued, waiting.dropped) == (9, 1, {"max_queued_bytes_per_account": 2})
+    waiting.clear()
+    assert account.bytes == 9 * size
 
 
 def test_2_2_1_identifiers_go_round_and_skip_those_in_use() -> None:

@@ -290,11 +290,13 @@ class Session:
         if outgoing.state is OutgoingState.QUEUED:
             self._unsent.append(outgoing)
             self._queued_bytes += outgoing.message.size
+            self._budget.hold(self)
         else:
             self._in_flight += 1
 
     def clear(self) -> None:
         """The session ends: let go of everything."""
+        self._budget.leave(self)
         for outgoing in self.outgoing:
             self._budget.count(-1, -outgoing.message.size - OUTGOING_BYTES)
         self._outgoing = self._unsent = self._again = self.unreleased = self.receiving = self.subscriptions = None
@@ -363,19 +365,24 @@ class Session:
     def _keep_limits(self) -> None:
         """Drop the oldest messages that wait: of telemetry, the newest is worth most."""
         unsent, limits = self._unsent, self._limits
-        while unsent:
-            limit: str | None = None
-            if len(unsent) > limits.max_queued_messages:
-                limit = "max_queued_messages"
-            elif len(unsent) > 1 and self._queued_bytes > limits.max_queued_bytes:
-                limit = "max_queued_bytes"
-            else:
-                limit = self._budget.spent
-            if limit is None:
-                return
-            outgoing = unsent.popleft()
-            self._unqueue(outgoing)
-            self._drop(limit, outgoing.message)
+        if not unsent:
+            return
+        while len(unsent) > limits.max_queued_messages:
+            self.drop_oldest("max_queued_messages")
+        while len(unsent) > 1 and self._queued_bytes > limits.max_queued_bytes:
+            self.drop_oldest("max_queued_bytes")
+        if unsent:
+            self._budget.hold(self)
+            self._budget.relieve()
+
+    def drop_oldest(self, limit: str) -> bool:
+        """See `queue_budget.Holder`."""
+        if not self._unsent:
+            return False
+        outgoing = self._unsent.popleft()
+        self._unqueue(outgoing)
+        self._drop(limit, outgoing.message)
+        return True
 
     def _drop(self, limit: str, message: Message) -> None:
         if self.dropped is None:
