@@ -91,6 +91,23 @@ def test_a_failed_sign_in_is_told_to_the_owner_of_the_client_id(refusals: Refusa
     assert refusals.total == 0
 
 
+def test_failed_sign_ins_take_no_other_reason_s_place(refusals: Refusals) -> None:
+    for number in range(module.MAX_REASONS):
+        refusals.note(f"reason {number}", device_id=1)
+    for host in range(50):
+        refusals.note_failed_sign_in(SignInFailed("wrong password", device_id=1), f"192.0.2.{host}")
+    refused = of_device(refusals, 1)
+    failed, *others = refused.reasons
+    assert failed == Refusal(50, "sign-ins refused, the last one: wrong password (from 192.0.2.49)", 154)
+    assert [other.reason for other in others] == [f"reason {number}" for number in (4, 3, 2, 1, 0)]
+    assert refused.count == 55
+    for number in range(5, 15):
+        refusals.note(f"reason {number}", device_id=1)
+    reasons = of_device(refusals, 1).reasons
+    assert [reason.reason for reason in reasons[:-1]] == [f"reason {number}" for number in (14, 13, 12, 11, 10)]
+    assert reasons[-1] == failed, "nor does it lose its own"
+
+
 def test_dropped_messages_are_told_with_the_limit(refusals: Refusals) -> None:
     refusals.note_dropped("max_queued_messages", device_id=1)
     refusals.note_dropped("max_queued_messages", device_id=1, count=99)

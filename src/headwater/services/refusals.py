@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from headwater.model.principal import Principal
@@ -20,9 +20,10 @@ from headwater.services.mqtt_sign_in import SignInFailed
 
 MAX_SUBJECTS = 10_000
 MAX_REASONS = 5
-"""Different ones, for each subject."""
+"""Different ones, for each subject, besides failed sign-ins."""
 MAX_REASON_LENGTH = 300
 """Characters. Some reasons name a topic, which may be far longer."""
+_FAILED_SIGN_INS = None
 
 
 @dataclass(slots=True)
@@ -35,35 +36,47 @@ class Refusal:
 
 
 class RefusalLog:
-    """What was refused to one subject. `count` is all of it, also for reasons that are not kept any more."""
+    """What was refused to one subject. `count` is all of it, also for reasons that are not kept any more.
+
+    Failed sign-ins are one reason, whatever they say, and take no other's place: strangers make them at will.
+    """
 
     def __init__(self) -> None:
         self.count = 0
-        self._by_reason: OrderedDict[str, Refusal] = OrderedDict()
+        self._by_key: OrderedDict[str | None, Refusal] = OrderedDict()
+        """The key of a reason is its text; all failed sign-ins have one."""
 
     @property
     def reasons(self) -> list[Refusal]:
         """The last few different ones, newest first."""
-        return list(reversed(self._by_reason.values()))
+        return list(reversed(self._by_key.values()))
 
     @property
     def reason(self) -> str:
         """The latest."""
-        return next(reversed(self._by_reason))
+        return next(reversed(self._by_key.values())).reason
 
     def add(self, reason: str, count: int, at_ns: int) -> None:
         if len(reason) > MAX_REASON_LENGTH:
             reason = reason[: MAX_REASON_LENGTH - 1] + "…"
+        self._put(reason, reason, count, at_ns)
+        if len(self._by_key) > MAX_REASONS:
+            others = [key for key in self._by_key if key is not _FAILED_SIGN_INS]
+            if len(others) > MAX_REASONS:
+                del self._by_key[others[0]]
+
+    def add_failed_sign_in(self, reason: str, address: str, at_ns: int) -> None:
+        """Of all of them, only the last is told in words."""
+        is_first = _FAILED_SIGN_INS not in self._by_key
+        beginning = "sign-in refused:" if is_first else "sign-ins refused, the last one:"
+        self._put(_FAILED_SIGN_INS, f"{beginning} {reason} (from {address})", 1, at_ns)
+
+    def _put(self, key: str | None, reason: str, count: int, at_ns: int) -> None:
         self.count += count
-        refusal = self._by_reason.get(reason)
-        if refusal is not None:
-            refusal.count += count
-            refusal.at_ns = at_ns
-            self._by_reason.move_to_end(reason)
-            return
-        self._by_reason[reason] = Refusal(count, reason, at_ns)
-        if len(self._by_reason) > MAX_REASONS:
-            self._by_reason.popitem(last=False)
+        refusal = self._by_key.get(key)
+        count_before = 0 if refusal is None else refusal.count
+        self._by_key[key] = Refusal(count_before + count, reason, at_ns)
+        self._by_key.move_to_end(key)
 
 
 class Refusals:
@@ -87,7 +100,7 @@ class Refusals:
         self.total += 1
         self._note_device(reason, device_id, account_device_id)
         if channel_id is not None:
-            self._note(("channel", channel_id), reason)
+            self._log_of(("channel", channel_id)).add(reason, 1, self._clock_ns())
 
     def refusing(self, principal: Principal, reason: str, channel_id: int | None = None) -> PublishTarget:
         """Who takes messages for a topic that this principal may not publish to: counts them, and says why not."""
@@ -102,8 +115,8 @@ class Refusals:
     def note_failed_sign_in(self, failure: SignInFailed, address: str) -> None:
         """Count a failed sign-in for the device whose client id was used, if there is one: its owner learns that it
         has a wrong password, or that somebody tries to find it out."""
-        reason = f"sign-in refused: {failure.reason} (from {address})"
-        self._note_device(reason, failure.device_id, failure.account_device_id)
+        for log in self._logs_of_device(failure.device_id, failure.account_device_id):
+            log.add_failed_sign_in(failure.reason, address, self._clock_ns())
 
     def note_dropped(
         self, limit: str, *, device_id: int | None = None, account_device_id: int | None = None, count: int = 1
@@ -125,16 +138,21 @@ class Refusals:
         return self._by_subject.get(("channel", channel_id))
 
     def _note_device(self, reason: str, device_id: int | None, account_device_id: int | None, count: int = 1) -> None:
-        if device_id is not None:
-            self._note(("device", device_id), reason, count)
-        if account_device_id is not None:
-            self._note(("account-device", account_device_id), reason, count)
+        for log in self._logs_of_device(device_id, account_device_id):
+            log.add(reason, count, self._clock_ns())
 
-    def _note(self, subject: tuple[str, int], reason: str, count: int = 1) -> None:
+    def _logs_of_device(self, device_id: int | None, account_device_id: int | None) -> Iterator[RefusalLog]:
+        if device_id is not None:
+            yield self._log_of(("device", device_id))
+        if account_device_id is not None:
+            yield self._log_of(("account-device", account_device_id))
+
+    def _log_of(self, subject: tuple[str, int]) -> RefusalLog:
+        """What is known of a subject to which something is refused now."""
         refused = self._by_subject.get(subject)
         if refused is None:
             if len(self._by_subject) >= MAX_SUBJECTS:
                 self._by_subject.popitem(last=False)
             refused = self._by_subject[subject] = RefusalLog()
-        refused.add(reason, count, self._clock_ns())
         self._by_subject.move_to_end(subject)
+        return refused
