@@ -33,7 +33,7 @@ _LIMITS = {
 class AccountDevicePages(DevicePages[AccountDevice]):
     """The pages of account devices."""
 
-    kind = Kind("/devices/account", "account_device_id", "_account_device.html", "credential")
+    kind = Kind("/devices/account", "account_device_id", "_account_device.html", "credential", _LIMITS)
     _devices: AccountDevices
 
     def sign_in_name(self, account: Account, device: AccountDevice) -> SignInName:
@@ -55,7 +55,7 @@ class AccountDevicePages(DevicePages[AccountDevice]):
         return {"name": device.name}
 
     def choices(self, visit: Visit) -> dict[str, Any]:
-        return {"limits": _LIMITS}
+        return {}
 
     async def add(self, account: Account, form: Form) -> tuple[AccountDevice, str]:
         return await self._devices.create(account.id, form.text("device_id"), form.text("name"), _credential_in(form))

@@ -6,6 +6,7 @@ Knows no kind: what one asks for and how it signs in, its own class says, and th
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 from starlette.responses import Response
@@ -19,8 +20,6 @@ from headwater.web.console.console import Console, Visit
 from headwater.web.console.errors import sentence_of
 from headwater.web.console.forms import Form
 from headwater.web.console.snippets import CLIENT_ID, PASSWORD, USERNAME, Addresses, Snippet, credentials_text
-
-_LIMITS = {"name": MAX_NAME_LENGTH}
 
 D = TypeVar("D", bound=MqttDevice | AccountDevice)
 D_co = TypeVar("D_co", bound=MqttDevice | AccountDevice, covariant=True)
@@ -44,6 +43,8 @@ class Kind(NamedTuple):
     """The template with the macros that say what is this kind's own."""
     credential: str
     """What people call the secret; the path of the form that makes a new one ends in it."""
+    limits: Mapping[str, int]
+    """How long what is typed into the forms may be, in characters."""
 
 
 class DeviceService(Protocol[D_co]):
@@ -223,7 +224,7 @@ class DevicePages(ABC, Generic[D]):
         )
 
     def _page(self, visit: Visit, template: str, **values: Any) -> Response:
-        shared = {"parts": self.kind.parts, "credential_word": self.kind.credential, "limits": _LIMITS}
+        shared = {"parts": self.kind.parts, "credential_word": self.kind.credential, "limits": self.kind.limits}
         return self._console.render(visit, template, 400 if values.get("errors") else 200, **shared | values)
 
 

@@ -10,7 +10,7 @@ from starlette.routing import BaseRoute
 
 from headwater.model.principal import Grant
 from headwater.registry.entities import Account, Channel, MqttDevice
-from headwater.services.devices import Devices
+from headwater.services.devices import MAX_NAME_LENGTH, Devices
 from headwater.web.console.console import Console, Visit
 from headwater.web.console.device_pages import DevicePages, Kind, SignInName, name_errors
 from headwater.web.console.forms import Form
@@ -43,7 +43,7 @@ class DeviceList:
 class MqttDevicePages(DevicePages[MqttDevice]):
     """The pages of MQTT devices."""
 
-    kind = Kind("/devices", "device_id", "_mqtt_device.html", "password")
+    kind = Kind("/devices", "device_id", "_mqtt_device.html", "password", {"name": MAX_NAME_LENGTH})
     _devices: Devices
 
     def sign_in_name(self, account: Account, device: MqttDevice) -> SignInName:
