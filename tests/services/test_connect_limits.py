@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -10,8 +11,10 @@ from headwater.services.connect_limits import (
     CONNECT_RATE,
     FAILURES,
     FAILURES_OF_ADDRESS,
+    MAX_BLOCKS_TOLD,
     ConnectLimits,
     SignInBlock,
+    SignInBlocks,
     claimed_client,
 )
 
@@ -200,32 +203,86 @@ def test_memory_is_bounded_whatever_is_called_in_any_order(calls):
     assert len(limits._of_address._records) <= 4
 
 
+def test_long_names_of_strangers_take_no_memory(clock):
+    limits = ConnectLimits(clock)
+    tracemalloc.start()
+    try:
+        for number in range(2000):
+            name = f"{number}\N{GRINNING FACE}" + "u" * 64_000  # 256 KB in memory, each
+            assert fail(limits, f"10.0.{number >> 8}.{number & 255}", claimed_client(name, name)) is None
+        assert tracemalloc.get_traced_memory()[0] < 4e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_long_name_is_logged_in_part(clock, caplog):
+    limits = ConnectLimits(clock, max_failures_per_minute=1)
+    fail(limits, HOME, "u" * 64_000)
+    fail(limits, HOME, "u" * 64_000)
+    (record,) = caplog.records
+    assert record.fields["client_id"] == "u" * 128
+
+
+def test_what_is_over_is_forgotten(clock):
+    limits = ConnectLimits(clock, max_connects_per_second_per_address=1, block_s=100)
+    kept = (limits._next_connect_at_s, limits._refused_at_s, limits._of_client._records, limits._of_address._records)
+    for host in range(200):
+        for _ in range(11):
+            limits.admit(f"192.0.2.{host}")
+            fail(limits, f"192.0.2.{host}", "pump")
+    limits.forget_old()
+    assert [len(each) for each in kept] == [200, 400, 200, 200]
+    clock.now_s += 61
+    limits.forget_old()
+    assert [len(each) for each in kept] == [0, 0, 200, 0]
+    assert limits.check(HOME, "pump") == FAILURES
+    clock.now_s += 100
+    limits.forget_old()
+    assert [len(each) for each in kept] == [0, 0, 0, 0]
+
+
 # Blocks as people are told of them
+
+
+def told(*blocks: SignInBlock) -> SignInBlocks:
+    return SignInBlocks(list(blocks), 0)
 
 
 def test_a_block_is_told_with_what_was_refused_since(clock):
     limits = ConnectLimits(clock, max_failures_per_minute=3, block_s=100)
-    assert limits.blocks_of("pump") == []
+    assert limits.blocks_of("pump") == told()
     for _ in range(3):
-        assert limits.blocks_of("pump") == []
+        assert limits.blocks_of("pump") == told()
         fail(limits, HOME, "pump")
-    assert limits.blocks_of("pump") == [SignInBlock(HOME, 3, 100.0, 0)]
+    assert limits.blocks_of("pump") == told(SignInBlock(HOME, 3, 100.0, 0))
     clock.now_s += 40
     assert [limits.check(HOME, "pump") for _ in range(5)] == [FAILURES] * 5
-    assert limits.blocks_of("pump") == [SignInBlock(HOME, 3, 60.0, 5)]
-    assert limits.blocks_of("fan") == []
+    assert limits.blocks_of("pump") == told(SignInBlock(HOME, 3, 60.0, 5))
+    assert limits.blocks_of("fan") == told()
     clock.now_s += 60
-    assert limits.blocks_of("pump") == []
+    assert limits.blocks_of("pump") == told()
     for _ in range(3):
         fail(limits, HOME, "pump")
-    assert limits.blocks_of("pump") == [SignInBlock(HOME, 3, 100.0, 0)]
+    assert limits.blocks_of("pump") == told(SignInBlock(HOME, 3, 100.0, 0))
 
 
 def test_each_network_is_blocked_for_itself(clock):
     limits = ConnectLimits(clock, max_failures_per_minute=1)
     for address in (HOME, OFFICE, "2001:db8::1"):
         fail(limits, address, "pump")
-    assert [block.network for block in limits.blocks_of("pump")] == [HOME, OFFICE, "2001:db8::/64"]
+    assert [block.network for block in limits.blocks_of("pump").last] == [HOME, OFFICE, "2001:db8::/64"]
+
+
+def test_of_many_blocks_those_are_told_that_end_last(clock):
+    limits = ConnectLimits(clock, max_failures_per_minute=1)
+    for host in range(150):
+        fail(limits, f"192.0.2.{host}", "pump")
+        clock.now_s += 0.1
+    last, more = limits.blocks_of("pump")
+    assert [block.network for block in last] == ["192.0.2.149", "192.0.2.148", "192.0.2.147"]
+    assert more == 150 - MAX_BLOCKS_TOLD
+    limits.lift("pump")
+    assert limits.blocks_of("pump") == told()
 
 
 def test_lifting_a_block_is_for_one_client_at_every_address(clock):
@@ -234,7 +291,7 @@ def test_lifting_a_block_is_for_one_client_at_every_address(clock):
         fail(limits, address, client)
         fail(limits, address, client)
     limits.lift("pump")
-    assert limits.blocks_of("pump") == []
+    assert limits.blocks_of("pump") == told()
     assert [fail(limits, HOME, "pump") for _ in range(3)] == [None, None, FAILURES]
     assert limits.check(OFFICE, "pump") is None
     assert limits.check(HOME, "fan") == FAILURES
@@ -252,7 +309,7 @@ def test_without_a_limit_nothing_is_blocked(clock):
     limits = ConnectLimits(clock, max_failures_per_minute=0)
     fail(limits, HOME, "pump")
     limits.lift("pump")
-    assert limits.blocks_of("pump") == []
+    assert limits.blocks_of("pump") == told()
 
 
 def test_a_client_is_known_by_user_name_and_client_id():

@@ -88,6 +88,34 @@ def test_many_at_once_gain_nothing():
     fail(throttle, "a")
 
 
+def test_keys_are_forgotten_when_nothing_of_them_counts_any_more():
+    throttle = build(clock := Clock())
+    for number in range(1000):
+        fail(throttle, f"k{number}")
+    for _ in range(3):
+        fail(throttle, "blocked")
+    throttle.begin("under way")
+    clock.now_s = 59.9
+    throttle.forget_old()
+    assert len(throttle.known()) == 1002
+    clock.now_s = 60
+    throttle.forget_old()
+    assert throttle.known() == ["blocked"]
+    clock.now_s = 300
+    throttle.forget_old()
+    assert throttle.known() == []
+
+
+def test_who_fails_makes_room_for_itself():
+    """Also where nobody calls `forget_old`."""
+    throttle = build(clock := Clock())
+    for number in range(1000):
+        fail(throttle, f"k{number}")
+    clock.now_s = 60
+    fail(throttle, "another")
+    assert throttle.known() == ["another"]
+
+
 @given(st.lists(st.tuples(st.sampled_from("abcdefgh"), st.booleans()), max_size=100))
 def test_memory_is_bounded_and_a_success_leaves_nothing(attempts):
     throttle = build(Clock(), max_keys=3, max_failures=1000)

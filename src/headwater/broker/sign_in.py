@@ -112,6 +112,7 @@ class SignIn:
 
     def forget_old(self) -> None:
         """Let go of what does not count any more."""
+        self.limits.forget_old()
         since_s = self._now_s() - TAKEOVER_WINDOW_S
         self._takeovers = {key: times for key, times in self._takeovers.items() if times[-1] > since_s}
 

@@ -1,14 +1,17 @@
 """How often an address may connect, and how often its sign-ins may fail, before it has to wait. Knows no socket and no
 password: addresses, client ids and a clock.
 
-Everything here is bounded in memory, and costs the same whatever went before: it is asked before any work is done
-for a stranger.
+Everything here is bounded in memory, in number and in size, whatever strangers call themselves; and it costs the same
+whatever went before, because it is asked before any work is done for a stranger. (Once a minute, some
+milliseconds at most go into forgetting what is over.)
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from heapq import nlargest
 from typing import NamedTuple
 
 from headwater.logs import Log
@@ -24,6 +27,9 @@ FAILURES_OF_ADDRESS = "max_failures_per_minute_per_address"
 WINDOW_S = 60.0
 EPISODE_ENDS_S = 60.0
 """Whoever is refused again after so long without a refusal is logged again."""
+MAX_BLOCKS_TOLD = 3
+"""Of one client. A stranger with many addresses can make as many blocks."""
+_MAX_LOGGED_LENGTH = 128
 
 log = Log(__name__)
 
@@ -40,9 +46,18 @@ class SignInBlock(NamedTuple):
     """Sign-ins since it began."""
 
 
+class SignInBlocks(NamedTuple):
+    """All sign-ins of one client that are refused for a while."""
+
+    last: list[SignInBlock]
+    """Those that end last, the very last first."""
+    more: int
+    """How many there are besides."""
+
+
 class _ClientKey(NamedTuple):
     network: str
-    client_id: str
+    client: bytes
 
 
 class _Rule(NamedTuple):
@@ -143,22 +158,35 @@ class ConnectLimits:
         """The attempt came to no end: the client went away, or we could not check."""
         self._end(address, client_id, failed=False)
 
-    def blocks_of(self, client_id: str) -> list[SignInBlock]:
+    def blocks_of(self, client_id: str) -> SignInBlocks:
         """Where this client's sign-ins are refused now because too many of them have failed."""
         if self._of_client is None:
-            return []
-        found = [(key.network, self._of_client.block(key)) for key in _keys_of(self._of_client, client_id)]
-        return [
-            SignInBlock(network, self._failures_of_client, block.remaining_s, block.refused)
-            for network, block in found
-            if block is not None
+            return SignInBlocks([], 0)
+        found = [
+            (block, key.network)
+            for key in _keys_of(self._of_client, client_id)
+            if (block := self._of_client.block(key)) is not None
         ]
+        last = [
+            SignInBlock(network, self._failures_of_client, block.remaining_s, block.refused)
+            for block, network in nlargest(MAX_BLOCKS_TOLD, found, key=lambda each: each[0].remaining_s)
+        ]
+        return SignInBlocks(last, len(found) - len(last))
 
     def lift(self, client_id: str) -> None:
         """This client has new credentials: what failed before does not count any more."""
         if self._of_client is not None:
             for key in _keys_of(self._of_client, client_id):
                 self._of_client.forget(key)
+
+    def forget_old(self) -> None:
+        """Let go of what does not count any more."""
+        for throttle in (self._of_client, self._of_address):
+            if throttle is not None:
+                throttle.forget_old()
+        now_s = self._clock()
+        _drop(self._next_connect_at_s, now_s)
+        _drop(self._refused_at_s, now_s - EPISODE_ENDS_S)
 
     def _end(self, address: str, client_id: str, *, failed: bool) -> None:
         for rule in self._rules(address, client_id):
@@ -168,7 +196,7 @@ class ConnectLimits:
         network = network_of(address)
         rules = []
         if self._of_client is not None and client_id:
-            rules.append(_Rule(FAILURES, self._of_client, _ClientKey(network, client_id)))
+            rules.append(_Rule(FAILURES, self._of_client, _ClientKey(network, _short_key(client_id))))
         if self._of_address is not None and not is_loopback(address):
             rules.append(_Rule(FAILURES_OF_ADDRESS, self._of_address, network))
         return rules
@@ -178,7 +206,7 @@ class ConnectLimits:
         now_s, episode = self._clock(), (limit, key)
         refused_at_s = self._refused_at_s.get(episode)
         if refused_at_s is None or now_s - refused_at_s > EPISODE_ENDS_S:
-            client = {} if client_id is None else {"client_id": client_id}
+            client = {} if client_id is None else {"client_id": client_id[:_MAX_LOGGED_LENGTH]}
             log.warning("too many connections or failed sign-ins: refused", limit=limit, address=address, **client)
         _keep(self._refused_at_s, episode, now_s, self._max_keys)
         return limit
@@ -190,9 +218,15 @@ def claimed_client(username: str | None, client_id: str) -> str:
     return client_id and f"{username or ''}/{client_id}"
 
 
-def _keys_of(throttle: Throttle, client_id: str) -> list[_ClientKey]:
+def _short_key(text: str) -> bytes:
+    """What stands for a text, however long strangers made it: 16 bytes that no other text has."""
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+
+def _keys_of(throttle: Throttle, client_id: str) -> Iterator[_ClientKey]:
     """Those of one client. Looks through all that are remembered: not for strangers."""
-    return [key for key in throttle.known() if isinstance(key, _ClientKey) and key.client_id == client_id]
+    client = _short_key(client_id)
+    return (key for key in throttle.known() if isinstance(key, _ClientKey) and key.client == client)
 
 
 def _keep(times: OrderedDict[Hashable, float], key: Hashable, at_s: float, most: int) -> None:
@@ -201,3 +235,9 @@ def _keep(times: OrderedDict[Hashable, float], key: Hashable, at_s: float, most:
     times.move_to_end(key)
     if len(times) > most:
         times.popitem(last=False)
+
+
+def _drop(times: OrderedDict[Hashable, float], until_s: float) -> None:
+    """Forget the times up to this one."""
+    for key in [key for key, at_s in times.items() if at_s <= until_s]:
+        del times[key]

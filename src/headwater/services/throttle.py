@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from bisect import bisect_right
+from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,12 +22,18 @@ class Block(NamedTuple):
 
 @dataclass(slots=True)
 class _Record:
-    failed_at_s: deque[float] = field(default_factory=deque)
-    begun_at_s: deque[float] = field(default_factory=deque)
+    failed_at_s: list[float] = field(default_factory=list)  # not deques, which take ten times the memory when short
+    begun_at_s: list[float] = field(default_factory=list)
     """Attempts under way."""
     blocked_until_s: float = 0.0
     refused: int = 0
     """Attempts since the block began."""
+
+    def is_over(self, now_s: float, since_s: float) -> bool:
+        """Whether nothing of it counts any more, when what was before `since_s` does not."""
+        if now_s < self.blocked_until_s or (self.failed_at_s and self.failed_at_s[-1] > since_s):
+            return False
+        return not self.begun_at_s or self.begun_at_s[-1] <= since_s
 
 
 class Throttle:
@@ -36,7 +43,8 @@ class Throttle:
     counts for `window_s`.
 
     Args: a key is blocked for `block_s` after `max_failures` within `window_s`; `clock` gives seconds, never
-    going back; only the `max_keys` keys that were used last are remembered, so that memory stays bounded.
+    going back; only the `max_keys` keys that were used last are remembered, each only as long as something of it
+    counts, so that memory stays bounded. Where strangers choose keys, they have to be short.
     """
 
     def __init__(
@@ -54,6 +62,7 @@ class Throttle:
         self._clock = clock
         self._max_keys = max_keys
         self._records: OrderedDict[Hashable, _Record] = OrderedDict()
+        self._next_tidy_s = clock() + window_s
 
     @contextmanager
     def attempt(self, keys: Sequence[Hashable]) -> Iterator[None]:
@@ -90,8 +99,7 @@ class Throttle:
                 "too many failed attempts; try again later", retry_after_s=record.blocked_until_s - now_s
             )
         for times in (record.failed_at_s, record.begun_at_s):
-            while times and times[0] <= now_s - self._window_s:
-                times.popleft()
+            del times[: bisect_right(times, now_s - self._window_s)]
         if len(record.failed_at_s) + len(record.begun_at_s) >= self._max_failures:
             return TooManyRequests("too many attempts at once; try again in a moment", retry_after_s=1.0)
         return None
@@ -114,6 +122,15 @@ class Throttle:
         """Nothing that this key did counts any more."""
         self._records.pop(key, None)
 
+    def forget_old(self) -> None:
+        """Let go of keys of which nothing counts any more. It happens by itself too, while keys are used."""
+        now_s = self._clock()
+        self._next_tidy_s = now_s + self._window_s
+        since_s = now_s - self._window_s
+        over = [key for key, record in self._records.items() if record.is_over(now_s, since_s)]
+        for key in over:
+            del self._records[key]
+
     def begin(self, key: Hashable) -> None:
         """An attempt that was not refused is under way; `end` follows."""
         record = self._records.get(key) or _Record()
@@ -128,7 +145,7 @@ class Throttle:
                 return
             record = _Record()
         if record.begun_at_s:
-            record.begun_at_s.popleft()
+            record.begun_at_s.pop(0)
         if failed:
             self._count(record)
             self._remember(key, record)
@@ -144,6 +161,8 @@ class Throttle:
             record.refused = 0
 
     def _remember(self, key: Hashable, record: _Record) -> None:
+        if self._clock() >= self._next_tidy_s:
+            self.forget_old()
         self._records[key] = record
         self._records.move_to_end(key)
         if len(self._records) > self._max_keys:

@@ -196,6 +196,19 @@ async def test_a_block_is_told_and_a_new_secret_lifts_it(
     assert "blocked until" not in (await ada.get(path)).text
 
 
+async def test_of_many_blocks_a_few_are_told(site: Site, ada: Browser, ada_account: Account) -> None:
+    device, _ = await site.services.devices.create(ada_account.id, "d", [])
+    limits, claim = site.services.connect_limits, claimed_client(device.username, device.client_id)
+    for host, more in ((3, ""), (4, "And 1 more such block for"), (200, "And 197 more such blocks for")):
+        for number in range(3 * host):
+            if limits.check(f"192.0.2.{number // 3}", claim) is None:
+                limits.failed(f"192.0.2.{number // 3}", claim)
+        page = " ".join((await ada.get(f"/devices/{device.id}")).text.split())
+        assert page.count("blocked until") == 3
+        assert f"failed sign-ins from 192.0.2.{host - 1}. A new password lifts all blocks at once." in page
+        assert re.findall(r"And \d+ more such blocks? for", page) == [more][: bool(more)]
+
+
 @pytest.mark.parametrize(
     ("path", "hints"),
     [

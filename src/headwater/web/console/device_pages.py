@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute
 
 from headwater.errors import BadRequest, Conflict, NotFound
 from headwater.registry.entities import Account, AccountDevice, MqttDevice
-from headwater.services.connect_limits import SignInBlock, claimed_client
+from headwater.services.connect_limits import claimed_client
 from headwater.services.devices import MAX_NAME_LENGTH
 from headwater.web.console.console import Console, Visit
 from headwater.web.console.errors import sentence_of
@@ -179,11 +179,12 @@ class DevicePages(ABC, Generic[D]):
         device = await self._devices.update(visit.account.id, visit.path_id(self.kind.id_name), is_enabled=is_enabled)
         return self._console.redirect(visit, self._path(device), text)
 
-    def _blocks(self, account: Account, device: D) -> list[tuple[SignInBlock, int]]:
-        """Where sign-ins of the device are refused now, and until when."""
+    def _blocks(self, account: Account, device: D) -> dict[str, Any]:
+        """Where sign-ins of the device are refused now, and until when; and in how many more places."""
         name, now_s = self.sign_in_name(account, device), self._console.options.clock()
         blocks = self._console.services.connect_limits.blocks_of(claimed_client(name.username, name.client_id))
-        return [(block, int((now_s + block.remaining_s) * 1e9)) for block in blocks]
+        until_ns = [(block, int((now_s + block.remaining_s) * 1e9)) for block in blocks.last]
+        return {"blocks": until_ns, "more_blocks": blocks.more}
 
     def _new_page(self, visit: Visit, errors: dict[str, str]) -> Response:
         fields = self.fields_in(visit.form) | self.choices(visit)
@@ -200,7 +201,7 @@ class DevicePages(ABC, Generic[D]):
             here=self._path(device),
             sign_in=self.sign_in_name(visit.account, device),
             refused=self._console.services.refusals.of(device),
-            blocks=self._blocks(visit.account, device),
+            **self._blocks(visit.account, device),
             **fields,
             **self.choices(visit),
         )
