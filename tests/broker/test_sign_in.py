@@ -11,6 +11,7 @@ from gated_store import until
 from headwater.broker import connection as connection_module
 from headwater.mqtt.packets import Connack, Connect, ConnectReturnCode, PropertyId, ProtocolLevel
 from headwater.mqtt.reason_codes import ReasonCode
+from headwater.services.connect_limits import claimed_client
 
 from .client import Client, Closed
 from .house import ADA, BOB, SENSOR, House, as_account, as_device, as_nobody
@@ -139,6 +140,27 @@ async def test_a_certificate_signs_in_where_it_may(
         assert await refused(house, Connect("another id")) == ConnectReturnCode.NOT_AUTHORIZED
     else:
         assert await refused(house, connect) == ConnectReturnCode.NOT_AUTHORIZED
+
+
+async def test_failures_with_a_certificate_count_for_the_device_that_it_names(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house: House = await build(certificate_sign_in=True, max_failures_per_minute=3)
+    limits, named = house.broker.sign_in.limits, f"device{SENSOR}"
+    monkeypatch.setattr(connection_module, "common_name", lambda _: named)
+    denied = [await refused(house, Connect(f"another {number}", level=V5)) for number in range(4)]
+    assert denied == [ReasonCode.NOT_AUTHORIZED] * 3 + [ReasonCode.BANNED]
+    assert await refused(house, Connect(named, level=V5)) == ReasonCode.BANNED
+    (block,) = limits.blocks_of(claimed_client(named, named)).last
+    assert (block.network, block.refused) == ("127.0.0.1", 2)
+    named = "ada/porch"
+    denied = [await refused(house, Connect("porch", level=V5)) for _ in range(4)]
+    assert denied == [ReasonCode.NOT_AUTHORIZED] * 3 + [ReasonCode.BANNED], "that one is counted for itself"
+    named = "bob/porch"
+    assert await refused(house, Connect("porch", level=V5)) == ReasonCode.NOT_AUTHORIZED, "another account's"
+    named = f"device{SENSOR}"
+    limits.lift(claimed_client(named, named))
+    await house.connect(Connect(named, level=V5))
 
 
 async def test_a_password_comes_before_a_certificate(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:

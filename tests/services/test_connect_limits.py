@@ -15,6 +15,7 @@ from headwater.services.connect_limits import (
     ConnectLimits,
     SignInBlock,
     SignInBlocks,
+    claimed_by_certificate,
     claimed_client,
 )
 
@@ -316,3 +317,9 @@ def test_a_client_is_known_by_user_name_and_client_id():
     assert claimed_client("ada", "pump") != claimed_client("bob", "pump")
     assert claimed_client(None, "pump") == claimed_client("", "pump")
     assert claimed_client("ada", "") == ""
+
+
+def test_a_certificate_stands_for_the_device_that_it_names():
+    assert claimed_by_certificate("ada/porch") == claimed_client("ada", "porch")
+    assert claimed_by_certificate("device1") == claimed_client("device1", "device1")
+    assert claimed_by_certificate("porch") != claimed_by_certificate("ada/porch") != claimed_by_certificate("bob/porch")

@@ -15,7 +15,7 @@ from headwater.model.principal import KEY_ONLY, Principal
 from headwater.mqtt.packets import NO_PROPERTIES, Connect, Properties, PropertyId, ProtocolLevel
 from headwater.mqtt.reason_codes import ReasonCode
 from headwater.services import Services
-from headwater.services.connect_limits import claimed_client
+from headwater.services.connect_limits import claimed_by_certificate, claimed_client
 from headwater.services.mqtt_sign_in import SignInFailed
 from headwater.settings import MqttSettings
 
@@ -61,9 +61,9 @@ class SignIn:
 
         Raises MqttProtocolError (from `ServerProtocol.refuse`) for whom is refused.
         """
-        limit = self.limits.check(connection.address, _claimed(connect))
+        limit = self.limits.check(connection.address, self._claimed(connection, connect))
         if limit is not None:
-            if not self.limits.is_blocked(connection.address, _claimed(connect)):
+            if not self.limits.is_blocked(connection.address, self._claimed(connection, connect)):
                 connection.protocol.refuse(ReasonCode.SERVER_BUSY, f"limit {limit}: too many sign-ins at once")
             connection.protocol.refuse(ReasonCode.BANNED, f"limit {limit}: too many failed sign-ins, try again later")
         try:
@@ -72,7 +72,7 @@ class SignIn:
             self._fail(connection, connect, error)
             return None
         except TooManyRequests as error:
-            self.limits.abandoned(connection.address, _claimed(connect))
+            self.limits.abandoned(connection.address, self._claimed(connection, connect))
             connection.protocol.refuse(ReasonCode.SERVER_BUSY, str(error))
             return None
         if isinstance(principal, Principal):
@@ -94,7 +94,7 @@ class SignIn:
             connection.protocol.refuse(ReasonCode.SERVER_BUSY, str(error))
         finally:
             if not is_settled:  # the client went away, or something of ours failed
-                self.limits.abandoned(connection.address, _claimed(connect))
+                self.limits.abandoned(connection.address, self._claimed(connection, connect))
         self._let_in(connection, connect, principal)
 
     def leave(self, connection: Connection) -> None:
@@ -119,14 +119,23 @@ class SignIn:
     # -- who it is ---------------------------------------------------------------------------------------------
 
     def _authenticate(self, connection: Connection, connect: Connect) -> Principal | Awaitable[Principal]:
-        if self._settings.certificate_sign_in and connect.password is None:
-            name = connection.certificate_name
-            if name is not None:
-                return self._access.authenticate_certificate(connect.client_id, name)
+        name = self._certificate_name(connection, connect)
+        if name is not None:
+            return self._access.authenticate_certificate(connect.client_id, name)
         return self._access.authenticate_mqtt(connect.client_id, connect.username, connect.password)
 
+    def _certificate_name(self, connection: Connection, connect: Connect) -> str | None:
+        """The name that takes the place of user name and password, if this client signs in so."""
+        is_allowed = self._settings.certificate_sign_in and connect.password is None
+        return connection.certificate_name if is_allowed else None
+
+    def _claimed(self, connection: Connection, connect: Connect) -> str:
+        """For whom a failed sign-in counts."""
+        name = self._certificate_name(connection, connect)
+        return claimed_client(connect.username, connect.client_id) if name is None else claimed_by_certificate(name)
+
     def _fail(self, connection: Connection, connect: Connect, error: NotAuthenticated) -> None:
-        self.limits.failed(connection.address, _claimed(connect))
+        self.limits.failed(connection.address, self._claimed(connection, connect))
         if isinstance(error, SignInFailed):
             log.info(
                 "sign-in failed", cause=error.reason, client_id=connect.client_id[:128], address=connection.address
@@ -143,7 +152,7 @@ class SignIn:
         Clients that only show keys in topics are nobody in particular, so none of them is the same as another.
         """
         protocol = connection.protocol
-        self.limits.succeeded(connection.address, _claimed(connect))
+        self.limits.succeeded(connection.address, self._claimed(connection, connect))
         self._check(connection, connect, principal)
         client_id = connect.client_id or f"hw-{secrets.token_hex(12)}"
         expiry_s = 0
@@ -231,7 +240,3 @@ class SignIn:
         if not 0 < connect.keep_alive_s <= settings.max_keep_alive_s:
             properties[PropertyId.SERVER_KEEP_ALIVE] = settings.max_keep_alive_s
         return properties
-
-
-def _claimed(connect: Connect) -> str:
-    return claimed_client(connect.username, connect.client_id)

@@ -218,6 +218,13 @@ def claimed_client(username: str | None, client_id: str) -> str:
     return client_id and f"{username or ''}/{client_id}"
 
 
+def claimed_by_certificate(common_name: str) -> str:
+    """Who a client is that signs in with a certificate of this name, which takes the place of what it calls itself:
+    the same as if that device had come with its password."""
+    account_name, is_of_account, device_id = common_name.partition("/")
+    return claimed_client(account_name, device_id) if is_of_account else claimed_client(common_name, common_name)
+
+
 def _short_key(text: str) -> bytes:
     """What stands for a text, however long strangers made it: 16 bytes that no other text has."""
     return hashlib.blake2b(text.encode(), digest_size=16).digest()
