@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from gated_store import until
+from headwater.broker import router
 from headwater.model.principal import Grant
 from headwater.mqtt.packets import (
+    SUBACK_FAILURE,
     Acknowledgement,
     Connack,
     Connect,
@@ -463,6 +465,30 @@ async def test_the_identifier_of_a_subscription_survives_too(build: Build) -> No
     message = await client.message()
     assert (message.payload, message.retain) == (b"x", True)
     assert message.properties == {PropertyId.SUBSCRIPTION_IDENTIFIER: (9,)}
+
+
+async def test_quotas_that_are_lower_after_a_restart_are_for_new_subscriptions(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Levels of an account, subscriptions of a client, groups of a filter: what was granted stays."""
+    stored = [*(f"+/{number}/b/c/d" for number in range(30)), "$share/one/t", "$share/other/t"]
+    house: House = await build()
+    client = await house.connect(lasting("c"))
+    for topic_filter in stored:
+        assert await client.subscribe(topic_filter, 1) == 1
+    await leave(house, client)
+    monkeypatch.setattr(router, "MAX_GROUPS_PER_FILTER", 1)
+    lower = {"max_subscription_levels_per_account": 1_000, "max_subscriptions": 31}
+    later: House = await build(kept=await house.kept_at_a_crash(), **lower)
+    assert later.broker.router.subscriptions == len(stored)
+    client = await later.connect(lasting("c"))
+    for topic_filter in stored:
+        assert await client.subscribe(topic_filter, 1) == 1, "made anew, it is the same one"
+    assert await client.subscribe("new") == SUBACK_FAILURE
+    other = await later.connect(as_account(ADA, "other"))
+    assert await other.subscribe("new") == SUBACK_FAILURE, "the account has too many levels"
+    await later.journal.drain()
+    assert {row.topic_filter for row in later.kept.load().subscriptions} == set(stored)
 
 
 async def test_who_lost_its_rights_while_the_server_was_down(build: Build) -> None:

@@ -172,17 +172,24 @@ class Router:
     # -- subscribe -----------------------------------------------------------------------------------------------
 
     def subscribe(
-        self, principal: Principal, session: Session, subscription: Subscription, subscription_id: int
+        self,
+        principal: Principal,
+        session: Session,
+        subscription: Subscription,
+        subscription_id: int,
+        *,
+        is_stored: bool = False,
     ) -> NotGranted | None:
-        """Add a subscription with the QoS that it asks for; or why this principal may not have it."""
+        """Add a subscription with the QoS that it asks for; or why this principal may not have it. The quotas are for
+        new ones: one that was granted before the server started needs the right alone."""
         group, topic_filter = split_share(subscription.topic_filter)
         tree = self._tree_for(principal, topic_filter)
         if isinstance(tree, NotGranted):
             return tree
-        is_new = subscription.topic_filter not in (session.subscriptions or ())
+        is_new = not is_stored and subscription.topic_filter not in (session.subscriptions or ())
         if is_new and tree.nodes >= self._max_nodes_per_tree:
             return _TOO_MANY_LEVELS
-        is_new_group = group is not None and tree.group(topic_filter, group) is None
+        is_new_group = not is_stored and group is not None and tree.group(topic_filter, group) is None
         if is_new_group and tree.groups(topic_filter) >= MAX_GROUPS_PER_FILTER:
             return _TOO_MANY_GROUPS
         ids = (subscription_id,) if subscription_id else ()

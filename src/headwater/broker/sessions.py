@@ -211,8 +211,7 @@ class Sessions:
                 session, subscription = entry_.session, read_subscription(subscription_row_)
                 identifier = subscription_row_.identifier
                 refused = self.subscribe(session, entry_.principal, subscription, identifier, is_stored=True)
-                is_withdrawn = refused is not None and refused.reason_code == ReasonCode.NOT_AUTHORIZED
-                if is_withdrawn and session.subscriptions is not None:
+                if refused is not None and session.subscriptions is not None:
                     session.subscriptions[subscription.topic_filter] = subscription, identifier
                     lost_rights.append(entry_)
         for outgoing_row in state.outgoing:
@@ -263,15 +262,16 @@ class Sessions:
         *,
         is_stored: bool = False,
     ) -> NotGranted | None:
-        """Add or replace a subscription, with the QoS that it asks for; or why not."""
+        """Add or replace a subscription, with the QoS that it asks for; or why not. One that is on disk already is
+        within the quotas, whatever they are now: its client was told that it has it."""
         kept = session.subscriptions
         if kept is None:
             kept = session.subscriptions = {}
         topic_filter = subscription.topic_filter
-        if topic_filter not in kept and len(kept) >= self._limits.max_subscriptions:
+        if not is_stored and topic_filter not in kept and len(kept) >= self._limits.max_subscriptions:
             reason = f"a client has {self._limits.max_subscriptions} subscriptions at most: end some first"
             return NotGranted(reason, ReasonCode.QUOTA_EXCEEDED)
-        refused = self._router.subscribe(principal, session, subscription, subscription_id)
+        refused = self._router.subscribe(principal, session, subscription, subscription_id, is_stored=is_stored)
         if refused is None:
             kept[topic_filter] = (subscription, subscription_id)
             if session.record is not None and not is_stored:
