@@ -165,7 +165,10 @@ class MqttSettings:
         "For closed networks and tests only.",
     )
     max_packet_bytes: int = setting(
-        262_144, Whole(1024, 268_435_455, "bytes"), "Largest packet that a client may send."
+        262_144,
+        Whole(1024, 268_435_455, "bytes"),
+        "Largest packet of any kind that a client may send once it has signed in, and the largest message that it may "
+        "leave as its will.",
     )
     max_connect_bytes: int = setting(
         65_536,
@@ -173,7 +176,9 @@ class MqttSettings:
         "Largest CONNECT packet: what somebody may send before it is known who they are.",
     )
     max_subscribe_bytes: int = setting(
-        65_536, Whole(1024, 268_435_455, "bytes"), "Largest SUBSCRIBE or UNSUBSCRIBE packet."
+        65_536,
+        Whole(1024, 268_435_455, "bytes"),
+        "Largest SUBSCRIBE or UNSUBSCRIBE packet; `mqtt.max_packet_bytes` holds for them too.",
     )
     max_control_bytes: int = setting(
         4096,

@@ -1144,6 +1144,28 @@ def test_the_topic_of_a_will_has_the_limits_of_every_topic(topic: str) -> None:
     assert connack.reason_code == ReasonCode.TOPIC_NAME_INVALID
 
 
+@pytest.mark.parametrize("level", [4, 5])
+@pytest.mark.parametrize("qos", [0, 1])
+def test_a_will_is_no_larger_than_a_publish_may_be(level: int, qos: int) -> None:
+    """Its limit is that of the message which says the same."""
+    is_v5 = level == 5
+    properties = {PropertyId.CONTENT_TYPE: "text", PropertyId.USER_PROPERTY: (("a", "b"),)} if is_v5 else NO_PROPERTIES
+    delay = {PropertyId.WILL_DELAY_INTERVAL: 5} if is_v5 else {}
+    published = render_packet(Publish("é", b"x" * 500, qos, 1 if qos else None, properties=properties), level)
+    connect = Connect("a", will=Will("é", b"x" * 500, qos, False, {**properties, **delay}), level=ProtocolLevel(level))
+    most = len(published) - 3
+    assert Peer(ProtocolLimits(max_packet_bytes=most), level=level).receive(published) is True
+    assert Peer(ProtocolLimits(max_packet_bytes=most), is_connected=False, level=level).send(connect) == [
+        Connack(False, 0)
+    ]
+    peer = Peer(ProtocolLimits(max_packet_bytes=most - 1), is_connected=False, level=level)
+    assert peer.refuses(connect).reason_code == ReasonCode.PACKET_TOO_LARGE
+    [connack] = peer.answers()
+    assert isinstance(connack, Connack)
+    assert connack.reason_code == (ReasonCode.PACKET_TOO_LARGE if is_v5 else ConnectReturnCode.NOT_AUTHORIZED)
+    assert peer.handler.calls == [], "who it is was not looked at"
+
+
 def test_4_13_faults_are_named() -> None:
     """Section 4.13: with the reason, once CONNECT is accepted; before, there is nobody to tell [MQTT-3.14.0-1]."""
     assert Peer(level=5).says_goodbye(Connect("other", level=ProtocolLevel.V5)) == ReasonCode.PROTOCOL_ERROR

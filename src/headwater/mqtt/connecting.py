@@ -18,6 +18,7 @@ from headwater.mqtt.packets import (
     PropertyId,
     ProtocolLevel,
 )
+from headwater.mqtt.publish_properties import will_message_length
 from headwater.mqtt.reason_codes import ReasonCode
 from headwater.mqtt.session import Session
 
@@ -83,6 +84,9 @@ class Connecting(Answers):
             topic = connect.will.topic
             if len(topic.encode()) > limits.max_topic_bytes or topic.count("/") >= limits.max_topic_levels:
                 self.refuse(ReasonCode.TOPIC_NAME_INVALID, "the will topic is too long or has too many levels")
+            if will_message_length(connect.will, self.level) > limits.max_packet_bytes:
+                reason = f"as a message, the will would be larger than {limits.max_packet_bytes} bytes"
+                self.refuse(ReasonCode.PACKET_TOO_LARGE, reason)
         self._protocol_handler.authenticate(connect)
 
     def accept(self, session: Session, *, session_present: bool, properties: Properties = NO_PROPERTIES) -> None:

@@ -11,12 +11,13 @@ from typing import NamedTuple
 
 from headwater.mqtt.errors import MqttProtocolError
 from headwater.mqtt.fields import render_uint16, render_uint32, render_variable_int
-from headwater.mqtt.packets import PacketType, PropertyId, Will
+from headwater.mqtt.packets import PacketType, Properties, PropertyId, ProtocolLevel, Will
 from headwater.mqtt.properties import (
     DEFAULT_LIMITS,
     PropertyLimits,
     parse_length,
     parse_property,
+    render_properties,
     render_property_list,
     repeated,
 )
@@ -104,6 +105,15 @@ def will_message_properties(will: Will) -> PublishProperties:
         passed_on=render_property_list({i: value for i, value in properties.items() if i in _PASSED_ON}),
         expiry_s=properties.get(PropertyId.MESSAGE_EXPIRY_INTERVAL),
     )
+
+
+def will_message_length(will: Will, level: int) -> int:
+    """The Remaining Length of the PUBLISH that says the same as a will, at the level of its client."""
+    length = 2 + len(will.topic.encode()) + (2 if will.qos else 0) + len(will.payload)
+    if level == ProtocolLevel.V5:
+        carried: Properties = {i: v for i, v in will.properties.items() if i is not PropertyId.WILL_DELAY_INTERVAL}
+        length += len(render_properties(carried))
+    return length
 
 
 def render_publish5(
