@@ -15,7 +15,7 @@ from headwater.mqtt.decode import parse_packet, parse_publish
 from headwater.mqtt.encode import MAX_REMAINING_LENGTH, render_packet, render_publish, render_remaining_length
 from headwater.mqtt.errors import MalformedPacket, MqttProtocolError, PacketTooLarge, UnacceptableProtocol
 from headwater.mqtt.framing import parse_frame_length
-from headwater.mqtt.limits import ProtocolLimits, Turn
+from headwater.mqtt.limits import COPIES_PER_FILTER, ProtocolLimits, Turn
 from headwater.mqtt.message import Message
 from headwater.mqtt.outgoing import Outgoing
 from headwater.mqtt.packets import (
@@ -923,6 +923,56 @@ def test_a_client_that_causes_many_copies_lets_others_have_their_turn() -> None:
     assert peer.protocol.is_stalled
     assert peer.send() == [puback(5)]
     assert not peer.protocol.is_stalled
+
+
+@pytest.mark.parametrize("level", [4, 5])
+@pytest.mark.parametrize(
+    ("packet", "most"),
+    [
+        (Subscribe(1, (Subscription("a", 0),)), 51),
+        (Subscribe(1, tuple(Subscription("a", 0) for _ in range(10))), 6),
+        (Unsubscribe(1, ("a",)), 51),
+        (Unsubscribe(1, ("a",) * 10), 6),
+        (pubrec(7), 101),
+        (pubrel(7), 101),
+        (pubcomp(7), 101),
+        (puback(7), 101),
+    ],
+)
+def test_other_packets_count_against_the_turn_too(packet: Packet, most: int, level: int) -> None:
+    """A read full of what takes longer than a copy does not keep the others waiting."""
+    peer = Peer(level=level)
+    peer.receive(*[packet] * 250)
+    assert peer.turn.left < 0
+    assert peer.protocol.is_stalled
+    turns = 1
+    while peer.protocol.is_stalled:
+        peer.receive()
+        turns += 1
+    assert turns == -(-250 // most)
+    assert not peer.protocol.is_finished
+
+
+def test_filters_that_are_not_read_count_a_little() -> None:
+    peer = Peer(ProtocolLimits(max_subscribe_filters=1))
+    peer.receive(Subscribe(1, tuple(Subscription("a", 0) for _ in range(401))))
+    assert peer.turn.left == COPIES - COPIES_PER_FILTER - 100
+
+
+def test_acknowledgements_of_what_was_sent_count_nothing() -> None:
+    """Of QoS 1: there is one for each message, and nothing is answered."""
+    peer = Peer()
+    for _ in range(3):
+        peer.session.send(MESSAGE, 1, False, ())
+    peer.receive(puback(1), puback(2), puback(3))
+    assert peer.turn.left == COPIES
+
+
+def test_a_pubrec_that_comes_again_and_again_counts() -> None:
+    peer = Peer()
+    peer.session.send(MESSAGE, 2, False, ())
+    peer.receive(*[pubrec(1)] * 250)
+    assert peer.protocol.is_stalled
 
 
 # -- MQTT 5 ---------------------------------------------------------------------------------------------------------

@@ -3,10 +3,18 @@
 
 from __future__ import annotations
 
+from headwater.mqtt.answers import ProtocolHandler
 from headwater.mqtt.connecting import Connecting
 from headwater.mqtt.decode import parse_packet
 from headwater.mqtt.encode import PUBCOMP_HEAD, PUBREL_HEAD
 from headwater.mqtt.errors import MqttProtocolError
+from headwater.mqtt.limits import (
+    COPIES_PER_ACKNOWLEDGEMENT,
+    COPIES_PER_FILTER,
+    UNREAD_FILTERS_PER_COPY,
+    ProtocolLimits,
+    Turn,
+)
 from headwater.mqtt.packets import (
     SUBACK_FAILURE,
     Acknowledgement,
@@ -28,7 +36,11 @@ from headwater.mqtt.subscribing import first_reason, judge_filter, too_many_filt
 class ControlPackets(Connecting):
     """Handles one whole packet."""
 
-    __slots__ = ()
+    __slots__ = ("_turn",)
+
+    def __init__(self, handler: ProtocolHandler, limits: ProtocolLimits, turn: Turn) -> None:
+        super().__init__(handler, limits)
+        self._turn = turn
 
     def _handle(self, first_byte: int, body: bytes) -> None:
         limits = self._limits
@@ -53,9 +65,13 @@ class ControlPackets(Connecting):
         session = self.session
         assert session is not None
         if packet.type is PacketType.PUBREL:
+            self._turn.left -= COPIES_PER_ACKNOWLEDGEMENT
             self._release(session, packet.packet_id)
             return
-        if session.acknowledged(packet.type, packet.packet_id, is_failure=packet.reason_code >= 0x80):
+        is_known = session.acknowledged(packet.type, packet.packet_id, is_failure=packet.reason_code >= 0x80)
+        if not is_known or packet.type is not PacketType.PUBACK:
+            self._turn.left -= COPIES_PER_ACKNOWLEDGEMENT
+        if is_known:
             return
         if session.has_sent(packet.packet_id):
             raise MqttProtocolError(f"{packet.type.name} is not the answer that its message waits for")
@@ -84,6 +100,7 @@ class ControlPackets(Connecting):
 
     def _handle_subscribe(self, packet: Subscribe) -> None:
         handler = self._protocol_handler
+        self._turn.left -= COPIES_PER_FILTER * len(packet.subscriptions) + packet.unread // UNREAD_FILTERS_PER_COPY
         subscription_id = packet.properties.get(PropertyId.SUBSCRIPTION_IDENTIFIER, (0,))[0]
         answers = [judge_filter(s.topic_filter, self.level, self._limits) for s in packet.subscriptions]
         for index, subscription in enumerate(packet.subscriptions):  # only now: what spoils the packet leaves nothing
@@ -107,6 +124,7 @@ class ControlPackets(Connecting):
         self._answer(self._render_codes(suback), self._written())
 
     def _handle_unsubscribe(self, packet: Unsubscribe) -> None:
+        self._turn.left -= COPIES_PER_FILTER * len(packet.topic_filters)
         codes = tuple(self._protocol_handler.unsubscribe(topic_filter) for topic_filter in packet.topic_filters)
         for topic_filter in packet.topic_filters:
             self.drop_retained(topic_filter)

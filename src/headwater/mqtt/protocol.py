@@ -48,13 +48,11 @@ class ServerProtocol(ControlPackets):
         "_tail",
         "_targets",
         "_targets_bytes",
-        "_turn",
         "received_messages",
     )
 
     def __init__(self, handler: ProtocolHandler, limits: ProtocolLimits, turn: Turn) -> None:
-        super().__init__(handler, limits)
-        self._turn = turn
+        super().__init__(handler, limits, turn)
         self._tail: bytearray | None = None
         self._needed = 0
         self._targets: dict[bytes, PublishTarget] = {}
@@ -134,6 +132,9 @@ class ServerProtocol(ControlPackets):
                 self._handle(first_byte, data[start:stop])
                 position = stop
                 if self.is_finished:
+                    break
+                if turn.left < 0:
+                    self.is_stalled = position < end
                     break
                 continue
             if stop > end:
