@@ -354,7 +354,12 @@ STATEMENTS: tuple[Statement, ...] = (
     Statement("3.9.3-1", SERVER, "The codes of SUBACK are in the order of the filters."),
     Statement("3.9.3-2", SERVER, "SUBACK has only codes listed for it."),
     Statement("3.10.1-1", BOTH, "The flags of UNSUBSCRIBE are 0010."),
-    Statement("3.10.3-1", BOTH, "Topic filters are strings."),
+    Statement(
+        "3.10.3-1",
+        BOTH,
+        "Topic filters are strings.",
+        "Malformed filters are looked for like any others, and not found (11); an empty one ends the connection.",
+    ),
     Statement("3.10.3-2", BOTH, "UNSUBSCRIBE has at least one topic filter."),
     Statement("3.10.4-1", SERVER, "Filters are compared character by character with those subscribed to."),
     Statement("3.10.4-2", SERVER, "No new messages come of a subscription that was removed."),

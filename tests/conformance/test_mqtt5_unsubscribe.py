@@ -30,6 +30,13 @@ def test_mqtt_3_10_3_1(broker: Broker, topic_filter: bytes) -> None:
     explain_end(client, ReasonCode.MALFORMED_PACKET)
 
 
+def test_mqtt_3_10_3_1_of_filters_that_cannot_be_subscribed_to(broker: Broker) -> None:
+    client = broker.connect()
+    assert client.unsubscribe("a/#/b", "$share//t", "$share/g", "+a") == (NOTHING,) * 4
+    client.send(frame(0xA2, b"\0\1\0", text(b"")))
+    explain_end(client, ReasonCode.MALFORMED_PACKET)
+
+
 def test_mqtt_3_10_3_2(broker: Broker) -> None:
     client = broker.connect()
     client.send(frame(0xA2, b"\0\1\0"))

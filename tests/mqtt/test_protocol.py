@@ -391,7 +391,7 @@ def test_a_packet_beyond_the_limit_is_refused_on_its_header() -> None:
         assert isinstance(peer.refuses(bytes((first_byte,)) + render_remaining_length(1_001)), PacketTooLarge)
 
 
-@pytest.mark.parametrize("first_byte", [0x40, 0x50, 0x62, 0x70, 0xC0, 0xE0, 0x20, 0x90, 0xB0, 0xD0])
+@pytest.mark.parametrize("first_byte", [0x40, 0x50, 0x62, 0x70, 0xE0])
 def test_a_control_packet_of_kilobytes_is_refused_on_its_header(first_byte: int) -> None:
     error = Peer().refuses(bytes((first_byte,)) + render_remaining_length(GENEROUS.max_control_bytes + 1))
     assert isinstance(error, PacketTooLarge)
@@ -812,6 +812,29 @@ def test_packets_that_a_client_never_sends(packet: Packet) -> None:
     assert "never sends" in str(Peer().refuses(packet))
 
 
+@pytest.mark.parametrize("level", [4, 5])
+@pytest.mark.parametrize("first_byte", [0x10, 0x20, 0x90, 0xB0, 0xD0])
+def test_packets_that_a_client_never_sends_are_refused_by_their_first_byte(first_byte: int, level: int) -> None:
+    """Nothing more is waited for, neither a length nor a body."""
+    for rest in (b"", b"\x05", b"\xff", b"\xff\x01"):
+        error = Peer(level=level).refuses(bytes((first_byte,)) + rest)
+        assert "never sends" in str(error) or "second CONNECT" in str(error)
+        assert error.reason_code == ReasonCode.PROTOCOL_ERROR
+    assert isinstance(Peer(level=level).refuses(bytes((first_byte | 1,))), MalformedPacket), "its flags are wrong first"
+
+
+@pytest.mark.parametrize("level", [3, 4, 5])
+@pytest.mark.parametrize("length", [b"\x01", b"\x7f", b"\x80\x01"])
+def test_a_pingreq_with_a_body_is_refused_by_its_header(level: int, length: bytes) -> None:
+    assert isinstance(Peer(level=level).refuses(b"\xc0" + length), MalformedPacket)
+
+
+def test_a_pingreq_of_mqtt_3_1_may_have_dup() -> None:
+    """Section 2.1 of 3.1 leaves the flag unused there."""
+    assert Peer(level=3).send(b"\xc8\0", Pingreq()) == [Pingresp(), Pingresp()]
+    assert isinstance(Peer(level=3).refuses(b"\xc8\1"), MalformedPacket)
+
+
 def test_3_12_4_1_pingreq_is_answered() -> None:
     """[MQTT-3.12.4-1]"""
     assert Peer().send(Pingreq(), Pingreq()) == [Pingresp(), Pingresp()]
@@ -843,10 +866,13 @@ def test_4_7_1_a_bad_filter_closes(topic_filter: str) -> None:
 
 @pytest.mark.parametrize("level", [4, 5])
 @pytest.mark.parametrize("topic_filter", ["", "$share//t", "$share/g", "$share/g/", "$share/+/t", "$share/#/t"])
-def test_4_13_1_a_filter_that_spoils_the_packet_leaves_nothing_behind(level: int, topic_filter: str) -> None:
-    """[MQTT-4.7.3-1] [MQTT-4.8.2-1] [MQTT-4.8.2-2] [MQTT-4.13.1-1]"""
+@pytest.mark.parametrize("before", [1, 50, 1_000])
+def test_4_13_1_a_filter_that_spoils_the_packet_leaves_nothing_behind(
+    level: int, topic_filter: str, before: int
+) -> None:
+    """[MQTT-4.7.3-1] [MQTT-4.8.2-1] [MQTT-4.8.2-2] [MQTT-4.13.1-1]; also among those that are too many."""
     peer = Peer(level=level)
-    error = peer.refuses(Subscribe(1, (Subscription("a", 0), Subscription(topic_filter, 0))))
+    error = peer.refuses(Subscribe(1, (*[Subscription("a", 0)] * before, Subscription(topic_filter, 0))))
     assert error.reason_code == (0x82 if topic_filter else 0x81)
     assert peer.handler.calls == []
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from headwater.mqtt.answers import ProtocolHandler
 from headwater.mqtt.connecting import Connecting
 from headwater.mqtt.decode import parse_packet
-from headwater.mqtt.encode import PUBCOMP_HEAD, PUBREL_HEAD
+from headwater.mqtt.encode import PINGRESP, PUBCOMP_HEAD, PUBREL_HEAD
 from headwater.mqtt.errors import MqttProtocolError
 from headwater.mqtt.limits import (
     COPIES_PER_ACKNOWLEDGEMENT,
@@ -21,6 +21,7 @@ from headwater.mqtt.packets import (
     Auth,
     Disconnect,
     PacketType,
+    Pingreq,
     PropertyId,
     ProtocolLevel,
     Suback,
@@ -43,6 +44,7 @@ class ControlPackets(Connecting):
         self._turn = turn
 
     def _handle(self, first_byte: int, body: bytes) -> None:
+        """What a client never sends was refused by its header (`framing.check_control`)."""
         limits = self._limits
         packet = parse_packet(
             first_byte, body, self.level, max_filters=limits.max_subscribe_filters, limits=limits.properties
@@ -58,8 +60,8 @@ class ControlPackets(Connecting):
                 self._handle_disconnect(packet)
             case Auth():  # [MQTT-4.12.0-6]: no method was agreed on, so there is nothing to go on with
                 raise MqttProtocolError("AUTH without an authentication method in CONNECT")
-            case _:
-                raise MqttProtocolError(f"a client never sends {type(packet).__name__.upper()}")
+            case Pingreq():  # of MQTT 3.1 with DUP: others are answered before they come here
+                self._output.append(PINGRESP)
 
     def _handle_acknowledgement(self, packet: Acknowledgement) -> None:
         session = self.session

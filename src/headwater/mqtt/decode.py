@@ -38,9 +38,10 @@ from headwater.mqtt.packets import (
 from headwater.mqtt.properties import DEFAULT_LIMITS, WILL, Carrier, PropertyLimits, parse_properties
 from headwater.mqtt.reason_codes import ReasonCode
 from headwater.mqtt.reason_lists import REASON_CODES
-from headwater.mqtt.topics import SHARE_PREFIX, check_topic_name
+from headwater.mqtt.topics import SHARE_PREFIX, check_filter_form, check_topic_name, parse_text
 
 _PROTOCOL_NAMES = {b"MQTT": (ProtocolLevel.V311, ProtocolLevel.V5), b"MQIsdp": (ProtocolLevel.V31,)}
+_RAW_SHARE_PREFIX = SHARE_PREFIX.encode()
 _MAX_LEVELS = 65_535
 """Here only the grammar counts; the session applies the configured depth."""
 _MAX_UNSUBSCRIBE_FILTERS = 1_000
@@ -105,11 +106,16 @@ class _Reader:
         return rest
 
     def skip_subscriptions(self) -> int:
-        """Pass over (filter, options) pairs up to the end by their lengths alone; how many there were."""
+        """Pass over (filter, options) pairs up to the end; how many there were. Of each, only that is looked at which
+        spoils the packet in every version (`topics.check_filter_form`): text and options are not read."""
         body, position, end = self.body, self.position, len(self.body)
         count = 0
         while position + 2 < end:
-            position += 3 + (body[position] << 8 | body[position + 1])
+            start = position + 2
+            stop = start + (body[position] << 8 | body[position + 1])
+            if start == stop or body.startswith(_RAW_SHARE_PREFIX, start, stop):
+                check_filter_form(parse_text(body[start:stop]))
+            position = stop + 1
             count += 1
         if position != end:
             raise MalformedPacket("a packet ends in the middle of a field")

@@ -16,6 +16,8 @@ PUBLISH_FIRST_BYTES = frozenset(
 
 
 _PACKET_TYPES: tuple[PacketType | None, ...] = (None, *PacketType)
+SERVER_PACKETS = frozenset({PacketType.CONNACK, PacketType.SUBACK, PacketType.UNSUBACK, PacketType.PINGRESP})
+"""What only a server sends."""
 _RESERVED_FLAGS = {PacketType.PUBREL: 0x02, PacketType.SUBSCRIBE: 0x02, PacketType.UNSUBSCRIBE: 0x02}
 
 
@@ -32,6 +34,16 @@ def check_first_byte(first_byte: int, level: int) -> PacketType:
         raise MalformedPacket(f"{packet_type.name} has wrong reserved flags")
     if packet_type is PacketType.AUTH and level != ProtocolLevel.V5:
         raise MqttProtocolError("AUTH does not exist in MQTT 3.1.1")
+    return packet_type
+
+
+def check_client_first_byte(first_byte: int, level: int) -> PacketType:
+    """The same for a packet that a client may send once it is connected."""
+    packet_type = check_first_byte(first_byte, level)
+    if packet_type is PacketType.CONNECT:  # [MQTT-3.1.0-2]
+        raise MqttProtocolError("a second CONNECT on one connection")
+    if packet_type in SERVER_PACKETS:
+        raise MqttProtocolError(f"a client never sends {packet_type.name}")
     return packet_type
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from headwater.mqtt.errors import MalformedPacket, MqttProtocolError, PacketTooLarge
-from headwater.mqtt.first_bytes import check_first_byte
+from headwater.mqtt.errors import MalformedPacket, PacketTooLarge
+from headwater.mqtt.first_bytes import SERVER_PACKETS, check_client_first_byte
 from headwater.mqtt.limits import ProtocolLimits
 from headwater.mqtt.packets import PacketType
 
@@ -25,12 +25,17 @@ def parse_frame_length(data: bytes, position: int, end: int) -> tuple[int, int] 
     return None
 
 
+_WITHOUT_BODY = SERVER_PACKETS | {PacketType.CONNECT, PacketType.PINGREQ}
+"""Kinds of packets of which the header says all: a client may not send them, or not with anything in them."""
+
+
 def check_control(first_byte: int, length: int, level: int, limits: ProtocolLimits) -> None:
     """Judge a packet by its header, before its body is waited for."""
     kind = first_byte >> 4
-    if kind == PacketType.CONNECT:  # [MQTT-3.1.0-2]
-        check_first_byte(first_byte, level)
-        raise MqttProtocolError("a second CONNECT on one connection")
+    if kind in _WITHOUT_BODY:
+        check_client_first_byte(first_byte, level)
+        if length:
+            raise MalformedPacket("PINGREQ has a body")
     is_subscribe = kind in (PacketType.SUBSCRIBE, PacketType.UNSUBSCRIBE)
     most = limits.max_subscribe_bytes if is_subscribe else limits.max_control_bytes
     if length > most:

@@ -17,7 +17,7 @@ from headwater.mqtt.answers import ProtocolHandler
 from headwater.mqtt.control_packets import ControlPackets
 from headwater.mqtt.encode import PINGRESP, PUBACK_HEAD, PUBREC_HEAD
 from headwater.mqtt.errors import MalformedPacket, MqttProtocolError, PacketTooLarge
-from headwater.mqtt.first_bytes import PUBLISH_FIRST_BYTES, check_first_byte, check_qos
+from headwater.mqtt.first_bytes import PUBLISH_FIRST_BYTES, check_client_first_byte, check_qos
 from headwater.mqtt.framing import check_control, check_shortest, parse_frame_length
 from headwater.mqtt.limits import ProtocolLimits, Turn
 from headwater.mqtt.packets import Disconnect, ProtocolLevel
@@ -111,7 +111,7 @@ class ServerProtocol(ControlPackets):
             start = position + 2
             if length > 127:
                 if first_byte not in PUBLISH_FIRST_BYTES:  # before its length is: that may not be here yet
-                    check_first_byte(first_byte, self.level)
+                    check_client_first_byte(first_byte, self.level)
                 header = parse_frame_length(data, position, end)
                 if header is None:
                     break
@@ -175,7 +175,9 @@ class ServerProtocol(ControlPackets):
                 break
         self.received_messages += messages
         if position < end and not (self.is_stalled or self.is_finished):
-            check_first_byte(data[position], self.level)  # what can be judged of an unfinished packet need not wait
+            check_client_first_byte(
+                data[position], self.level
+            )  # what can be judged of an unfinished packet need not wait
         return position
 
     def _resolve(self, raw_topic: bytes) -> PublishTarget:
