@@ -1,4 +1,4 @@
-"""The outgoing half of a connection: bytes for one client's version, aliases, expiry and limits."""
+"""What leaves a connection: bytes for one client's version, aliases, expiry and limits."""
 
 from __future__ import annotations
 

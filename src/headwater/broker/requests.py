@@ -11,6 +11,7 @@ from headwater.mqtt.publishing import PublishTarget
 from headwater.mqtt.reason_codes import ReasonCode
 from headwater.mqtt.subscribing import NotGranted
 from headwater.mqtt.topic_tree import Grant
+from headwater.mqtt.topics import SHARE_PREFIX
 
 if TYPE_CHECKING:
     from headwater.broker.broker import Broker
@@ -49,7 +50,7 @@ class Requests:
         """By the Retain Handling of the subscription [MQTT-3.3.1-9] to [MQTT-3.3.1-11]; a shared one gets none."""
         if subscription.retain_handling == 2 or (subscription.retain_handling == 1 and not is_new):
             return
-        if subscription.topic_filter.startswith("$share/"):
+        if subscription.topic_filter.startswith(SHARE_PREFIX):
             return
         messages = self._broker.router.retained_for(self.principal, subscription.topic_filter)
         if messages is not None:

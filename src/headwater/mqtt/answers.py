@@ -1,7 +1,7 @@
 """The answers of a server's MQTT connection to its client's packets: in order, and only when what they promise is kept.
 
-`protocol.ServerProtocol` says what is answered; this half knows when, and how for the client's version and limits. What
-a connection asks of its surroundings is here as well.
+The layers built on this one (`protocol` lists them) say what is answered; this one knows when, and how for the client's
+version and limits. What a connection asks of its surroundings is here as well.
 """
 
 from __future__ import annotations

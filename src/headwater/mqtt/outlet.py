@@ -1,6 +1,7 @@
-"""The outgoing half of a server's MQTT connection: packets rendered for this client's version, aliases and limits.
+"""What leaves a server's MQTT connection: packets rendered for this client's version, aliases and limits.
 
-A `Session` sends through it (it is a `Link`); `protocol.ServerProtocol` adds the incoming half.
+A `Session` sends through it (it is a `Link`). The first of the layers that `protocol` lists: it knows nothing of what
+the client sends.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ _END = _End()
 
 
 class OutletHandler(Protocol):
-    """What the outgoing half asks of its surroundings."""
+    """What this layer asks of its surroundings."""
 
     def output_ready(self) -> None:
         """There is output although nothing is being received: take it in this turn of the loop."""

@@ -5,8 +5,13 @@ Strategy: nearly every packet a telemetry broker receives is a PUBLISH on a topi
 object per packet and one dictionary look-up from the raw topic to the function that takes its messages. Every other
 packet type goes through `decode`. Keep the two in step: `tests/mqtt/test_protocol.py` runs both over the same bytes.
 
-The rest of a connection is in the classes that this one is built on: `control_packets` (every other packet),
-`connecting` (CONNECT), `answers` (what is said to the client's packets, and when) and `outlet` (messages for it).
+A connection has five layers, each a class that is built on the one before and knows none of those behind it:
+
+- `outlet.Outlet`: what is sent, in the client's version and within its limits; messages, and those that are retained.
+- `answers.Answers`: what is said to the client's packets, in order, and only when what it promises is kept.
+- `connecting.Connecting`: CONNECT and CONNACK, and whether the client is connected.
+- `control_packets.ControlPackets`: every other packet that a client sends but PUBLISH, as a whole.
+- `ServerProtocol`, here: bytes cut into packets, PUBLISH, whose turn it is, and the end.
 
 Knows no socket, clock or subscription table. What outlives the connection is in its `Session`.
 """
@@ -103,7 +108,7 @@ class ServerProtocol(ControlPackets):
         end = len(data)
         targets, output, turn = self._targets, self._output, self._turn
         max_packet_bytes = self._limits.max_packet_bytes
-        is_v5 = self.level == 5
+        is_v5 = self.level == ProtocolLevel.V5
         messages = 0
         while end - position >= 2:
             first_byte = data[position]
@@ -175,9 +180,8 @@ class ServerProtocol(ControlPackets):
                 break
         self.received_messages += messages
         if position < end and not (self.is_stalled or self.is_finished):
-            check_client_first_byte(
-                data[position], self.level
-            )  # what can be judged of an unfinished packet need not wait
+            # What can be judged of an unfinished packet need not wait.
+            check_client_first_byte(data[position], self.level)
         return position
 
     def _resolve(self, raw_topic: bytes) -> PublishTarget:
