@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from console_site import PASSWORD, Browser, Site
@@ -38,8 +39,15 @@ def shown(page: str) -> list[int]:
     return [int(number) for number in re.findall(r'<tr data-connection="(\d+)">', page)]
 
 
+def parts(page: str) -> set[str]:
+    """What the page shows in place of a list, or that it shows one."""
+    found = re.findall(r'data-shown-when="(listed|unmatched|nothing)"( hidden)?', page)
+    return {name for name, hidden in found if not hidden}
+
+
 async def test_nothing_is_connected(ada: Browser, broker: FakeBroker) -> None:
     page = (await ada.get("/connections")).text
+    assert parts(page) == {"nothing"}
     assert "Nothing is connected" in page
     assert "mosquitto_sub -h 127.0.0.1" in page
     assert "Refused connections" not in page
@@ -168,7 +176,7 @@ async def test_filter_by_account(
     page = (await admin.get("/connections?account=none")).text
     assert shown(page) == [3]
     assert '<option value="none" selected>No account (1)</option>' in page
-    assert "No connection matches" in (await admin.get("/connections?account=999")).text
+    assert parts((await admin.get("/connections?account=999")).text) == {"unmatched"}
 
 
 async def test_an_administrator_always_has_the_filter(
@@ -204,7 +212,7 @@ async def test_search(
     broker.connect(account_id=ada_account.id)
     page = (await ada.get(f"/connections?q={query}&sort=oldest")).text
     assert shown(page) == numbers
-    assert ("No connection matches" in page) == (not numbers)
+    assert parts(page) == ({"listed"} if numbers else {"unmatched"})
 
 
 async def test_sorting(ada: Browser, ada_account: Account, broker: FakeBroker) -> None:
@@ -247,6 +255,53 @@ async def test_the_counters_of_a_page(ada: Browser, ada_account: Account, broker
     assert (row["messages_in"], row["bytes_in"], row["dropped"]) == (11, 100, {"max_queued_messages": 2})
     assert row["active_at_s"] == client.active_at_ns / 1e9
     assert second["at_s"] > first["at_s"]
+
+
+async def test_the_page_gets_the_rows_that_it_lacks(ada: Browser, ada_account: Account, broker: FakeBroker) -> None:
+    def come(**values: Any) -> int:
+        told = broker.told
+        broker.told = replace(told, connections_total=told.connections_total + 1)
+        return broker.connect(account_id=ada_account.id, **values).number
+
+    old = come()
+    page = (await ada.get("/connections?sort=oldest")).text
+    found = re.search(r'data-state="(\w+)" data-server="(\w+)"', page)
+    assert found is not None
+    query = {"numbers": str(old), "sort": "oldest", "state": found[1]}
+    data = (await ada.get("/connections/data", params=query)).json()
+    assert (data["list"], data["state"], data["server"]) == (None, found[1], found[2])
+
+    new = come(client_id="<i>new</i>")
+    bobs = come(client_id="not-hers")
+    broker.connected[bobs] = replace(broker.connected[bobs], account_id=None)
+    data = (await ada.get("/connections/data", params=query)).json()
+    assert (data["list"]["numbers"], data["list"]["total"]) == ([old, new], 2)
+    assert shown(data["list"]["rows"]) == [new]
+    assert "<code>&lt;i&gt;new&lt;/i&gt;</code>" in data["list"]["rows"]
+    assert f'action="/connections/{new}/disconnect?sort=oldest"' in data["list"]["rows"]
+    assert f'name="csrf" value="{ada.token}"' in data["list"]["rows"]
+    assert "not-hers" not in data["list"]["rows"]
+    assert "nav" not in data["list"]["pager"]
+
+    query |= {"state": data["state"], "q": "no such"}
+    assert (await ada.get("/connections/data", params=query)).json()["list"] is None
+    broker.told = replace(broker.told, connections=broker.told.connections - 1)  # somebody has gone
+    data = (await ada.get("/connections/data", params=query)).json()
+    assert (data["list"]["numbers"], data["list"]["total"]) == ([], 2)
+
+
+async def test_the_state_of_a_list_does_not_tell_of_others(ada: Browser, broker: FakeBroker) -> None:
+    text = (await ada.get("/connections/data")).text
+    assert str(TOTALS.connections_total) not in re.sub(r'"(state|server)":"[0-9a-f]{16}"|"at_s":[\d.]+', "", text)
+
+
+async def test_the_pager_is_told(ada: Browser, ada_account: Account, broker: FakeBroker) -> None:
+    for _ in range(51):
+        broker.connect(account_id=ada_account.id)
+    told = (await ada.get("/connections/data", params={"sort": "messages"})).json()["list"]
+    assert len(told["numbers"]) == 50
+    assert "Page 1 of 2, 51 connections" in told["pager"]
+    assert 'href="/connections?sort=messages&amp;page=2"' in told["pager"]
 
 
 @pytest.mark.parametrize("numbers", ["x", "1,,2", "-1", "1,", "9" * 19, "²", ",".join(["1"] * 51), "1" * 5000])

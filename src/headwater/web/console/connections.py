@@ -1,13 +1,17 @@
 """Connections: who is connected over MQTT, what passes, what was dropped and why, and the button that ends one.
 
 An account sees and ends its own connections, an administrator everybody's; another account's is as unknown as one that
-never was. Rates are worked out by the page, from the counters that it asks for every moment.
+never was. Rates are worked out by the page, from the counters that it asks for every moment. With them it says which
+rows it shows and of which state its list is; if that is not the latest, it gets the list, and the rows it lacks.
 """
 
 from __future__ import annotations
 
+import hashlib
+import secrets
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from starlette.responses import Response
@@ -22,6 +26,7 @@ from headwater.web.console.connection_list import (
     MAX_SEARCH_LENGTH,
     ORDER_LABELS,
     TRANSPORT_LABELS,
+    Listing,
     View,
     account_choices,
     list_clients,
@@ -47,6 +52,7 @@ class ConnectionPages:
         self._presence = console.services.presence
         self._access = console.services.access
         self._clock = clock
+        self._key = secrets.token_bytes(16)
 
     def routes(self) -> list[BaseRoute]:
         return [
@@ -62,16 +68,16 @@ class ConnectionPages:
         return self._console.render(
             visit,
             "connections.html",
-            view=view,
-            listing=list_clients(clients, view, self._access, visit.account),
+            **self._list_values(view, list_clients(clients, view, self._access, visit.account)),
+            state=self._state(visit.account),
+            server=self._mark("server"),
+            most=CONNECTIONS_PER_PAGE,
             total=len(clients),
             counters=self._counters(visit.account),
             broker=self._presence.totals() if is_admin else None,
             accounts=account_choices(clients, view.account, self._access) if is_admin else [],
             orders=ORDER_LABELS,
             max_search_length=MAX_SEARCH_LENGTH,
-            size_of=size_of,
-            transports=TRANSPORT_LABELS,
             connect_line=connect_line(self._console.addresses(visit.request)),
         )
 
@@ -79,11 +85,16 @@ class ConnectionPages:
         numbers = parse_numbers(visit.request.query_params.get("numbers", ""))
         scope = _scope_of(visit.account)
         found = [self._presence.client(number, scope) for number in numbers]
+        state = self._state(visit.account)
+        is_latest = visit.request.query_params.get("state") == state
         return json_response(
             {
                 "at_s": self._clock(),
                 "counters": self._counters(visit.account),
                 "clients": {str(client.number): _data_of(client) for client in found if client is not None},
+                "server": self._mark("server"),
+                "state": state,
+                "list": None if is_latest else self._list(visit, frozenset(numbers)),
             }
         )
 
@@ -97,6 +108,32 @@ class ConnectionPages:
         return self._console.redirect(visit, "/connections" + self._view(visit).address(), text, "note")
 
     # -- helpers ----------------------------------------------------------------------------------------------
+
+    def _list(self, visit: Visit, known: frozenset[int]) -> dict[str, Any]:
+        """The list as a page loaded now would show it; its rows as HTML, but for those that the page has."""
+        view, clients = self._view(visit), self._presence.clients(_scope_of(visit.account))
+        listing = list_clients(clients, view, self._access, visit.account)
+        lacking = replace(listing, rows=[row for row in listing.rows if row.client.number not in known])
+        return {
+            "total": len(clients),
+            "numbers": [row.client.number for row in listing.rows],
+            "rows": self._console.fragment(visit, "_connection_rows.html", **self._list_values(view, lacking)),
+            "pager": self._console.fragment(visit, "_connection_pager.html", view=view, listing=listing),
+        }
+
+    def _list_values(self, view: View, listing: Listing) -> dict[str, Any]:
+        return {"view": view, "listing": listing, "size_of": size_of, "transports": TRANSPORT_LABELS}
+
+    def _state(self, account: Account) -> str:
+        """Another one whenever somebody has come or gone: to list ten thousand clients takes a while, and an open page
+        asks every moment."""
+        totals = self._presence.totals()
+        return "" if totals is None else self._mark(f"{totals.connections_total} {totals.connections} {account.id}")
+
+    def _mark(self, text: str) -> str:
+        """Tells whether two texts are the same and made by the same process, and not what they say: how many others
+        come and go is not an account's to know."""
+        return hashlib.blake2b(text.encode(), key=self._key, digest_size=8).hexdigest()
 
     def _view(self, visit: Visit) -> View:
         view = parse_view(visit.request.query_params)

@@ -119,6 +119,10 @@ class Console:
             **values,
         )
 
+    def fragment(self, visit: Visit, template: str, **values: Any) -> str:
+        """A part of a page, for the page's script; its forms are good for whoever is signed in."""
+        return self.pages.fragment(template, account=visit.account, csrf=self.csrf.token(visit.session.id), **values)
+
     def redirect(self, visit: Visit, path: str, text: str = "", kind: FlashKind = "good") -> Response:
         """On to another page, with a message there."""
         response = RedirectResponse(path, 303, headers={"Cache-Control": "no-store"})

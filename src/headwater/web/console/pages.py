@@ -56,7 +56,8 @@ class Pages:
     ) -> HTMLResponse:
         """The page of a template. `account` None gives the frame of somebody who is not signed in."""
         zone = account.time_zone if account is not None else BROWSER_ZONE
-        html = self._environment.get_template(template).render(
+        html = self.fragment(
+            template,
             account=account,
             csrf=csrf,
             path=request.url.path,
@@ -69,6 +70,10 @@ class Pages:
         if FLASH_COOKIE in request.cookies:
             self._flashes.clear(response)
         return response
+
+    def fragment(self, template: str, **values: Any) -> str:
+        """A template by itself, for a script that puts it into a page; escaped as in the page."""
+        return self._environment.get_template(template).render(**values)
 
 
 def iso_of(at: datetime) -> str:

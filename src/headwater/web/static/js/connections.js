@@ -1,12 +1,14 @@
-// The Connections page: rates from the counters that the server tells every moment.
+// The Connections page: rates from the counters that the server tells every moment, and rows that come and go.
 
-import { formatCount, setTime } from "./format.js";
+import { formatCount, renderTime, setTime } from "./format.js";
 
 const POLL_MS = 2000;
 const FIRST_POLL_MS = 500;
 const LONGEST_WAIT_MS = 30000;
 // Long enough that a device which sends every few seconds does not seem to stop in between.
 const WINDOW_S = 10;
+// How long a row stays after its connection has ended.
+const GONE_MS = 10000;
 const UNITS = ["B", "kB", "MB", "GB", "TB"];
 
 // As `size_of` on the server.
@@ -64,7 +66,7 @@ class Row {
   constructor(element) {
     this.element = element;
     this.samples = new Samples();
-    this.isGone = false;
+    this.goneAtMs = 0;
   }
 
   show(atS, counters) {
@@ -92,7 +94,7 @@ class Row {
   }
 
   showGone() {
-    this.isGone = true;
+    this.goneAtMs = Date.now();
     this.element.classList.add("is-gone");
     for (const cell of this.element.querySelectorAll("[data-rate]")) setText(cell, "–");
     const gone = document.createElement("span");
@@ -103,10 +105,18 @@ class Row {
 }
 
 class ConnectionsView {
-  constructor(summary, elements) {
+  constructor(summary, table) {
     this.summary = summary;
+    this.body = table.tBodies[0];
+    this.most = Number(table.dataset.most);
+    this.query = new URLSearchParams(table.dataset.query);
+    this.server = table.dataset.server;
+    this.state = table.dataset.state;
+    this.total = Number(table.dataset.total);
     this.totals = new Samples();
-    this.rows = new Map(elements.map((element) => [element.dataset.connection, new Row(element)]));
+    // By number; those that are gone are not among them.
+    this.rows = new Map([...this.body.rows].map((element) => [element.dataset.connection, new Row(element)]));
+    this.gone = new Set();
     this.waitMs = POLL_MS;
     this.timer = 0;
   }
@@ -125,9 +135,11 @@ class ConnectionsView {
   async poll() {
     this.timer = 0;
     if (document.hidden) return; // goes on when somebody looks again
-    const numbers = [...this.rows].filter(([, row]) => !row.isGone).map(([number]) => number);
+    const query = new URLSearchParams(this.query);
+    query.set("numbers", [...this.rows.keys()].join(","));
+    query.set("state", this.state);
     try {
-      const response = await fetch(`/connections/data?numbers=${numbers.join(",")}`);
+      const response = await fetch(`/connections/data?${query}`);
       if (response.status === 401) {
         this.showState("is-off", "Signed out");
         return;
@@ -145,15 +157,74 @@ class ConnectionsView {
     this.timer = setTimeout(() => this.poll(), this.waitMs);
   }
 
-  show({ at_s: atS, counters, clients }) {
+  show({ at_s: atS, counters, clients, server, state, list }) {
+    const isSameServer = server === this.server;
+    if (!isSameServer) this.totals = new Samples();
     this.totals.add(atS, counters);
     showRates(this.summary, this.totals);
     for (const cell of this.summary.querySelectorAll("[data-total]")) {
       setText(cell, formatCount(counters[cell.dataset.total]));
     }
-    for (const [number, row] of this.rows) {
-      if (clients[number]) row.show(atS, clients[number]);
-      else if (!row.isGone) row.showGone();
+    for (const [number, row] of [...this.rows]) {
+      if (isSameServer && clients[number]) row.show(atS, clients[number]);
+      else this.part(number, row);
+    }
+    // A server that was started anew gives the old numbers to others: the next answer has all its rows.
+    this.state = isSameServer ? state : "";
+    this.server = server;
+    if (list && isSameServer) this.showList(list);
+    this.removeGone();
+    this.showParts();
+  }
+
+  part(number, row) {
+    row.showGone();
+    this.rows.delete(number);
+    this.gone.add(row);
+  }
+
+  // Rows that are shown stay where they are, so that nothing moves under a hand; new ones go where the order has them.
+  showList({ total, numbers, rows, pager }) {
+    this.total = total;
+    const template = document.createElement("template");
+    template.innerHTML = rows;
+    const fresh = new Map([...template.content.children].map((element) => [element.dataset.connection, element]));
+    let after = null;
+    let more = 0;
+    for (const number of numbers.map(String)) {
+      if (!this.rows.has(number)) {
+        const element = fresh.get(number);
+        if (!element || this.rows.size >= this.most) {
+          more += 1;
+          continue;
+        }
+        this.body.insertBefore(element, after ? after.nextSibling : this.body.firstChild);
+        for (const time of element.querySelectorAll("time[data-time]")) renderTime(time);
+        this.rows.set(number, new Row(element));
+      }
+      after = this.rows.get(number).element;
+    }
+    const line = document.querySelector("[data-more]");
+    line.hidden = more === 0;
+    setText(line.querySelector("a"), `${formatCount(more)}${more === this.most ? " or more" : " more"}: Show`);
+    const pages = document.querySelector("[data-pager]");
+    if (!pages.contains(document.activeElement)) pages.innerHTML = pager;
+  }
+
+  removeGone() {
+    for (const row of this.gone) {
+      if (Date.now() - row.goneAtMs < GONE_MS || row.element.contains(document.activeElement)) continue;
+      row.element.remove();
+      this.gone.delete(row);
+    }
+  }
+
+  showParts() {
+    const nothing = this.total ? "unmatched" : "nothing";
+    const state = this.body.rows.length ? "listed" : nothing;
+    for (const part of document.querySelectorAll("[data-shown-when]")) {
+      const states = part.dataset.shownWhen.split(" ");
+      part.hidden = !states.includes(state) && !states.includes("always");
     }
   }
 
@@ -179,7 +250,4 @@ if (filters) {
   });
 }
 
-if (document.querySelector("[data-live-state]")) {
-  const rows = [...document.querySelectorAll("[data-connection]")];
-  new ConnectionsView(document.querySelector("[data-summary]"), rows).start();
-}
+new ConnectionsView(document.querySelector("[data-summary]"), document.querySelector("[data-connections]")).start();
