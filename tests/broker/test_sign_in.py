@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +28,15 @@ async def refused(house: House, connect: Connect) -> int:
     assert isinstance(connack, Connack)
     assert not connack.session_present
     return connack.reason_code
+
+
+async def why_refused(house: House, connect: Connect) -> str:
+    client = await house.connect()
+    client.send(connect)
+    [connack] = await client.expect_closed()
+    assert isinstance(connack, Connack)
+    words: str = connack.properties[PropertyId.REASON_STRING]
+    return words
 
 
 def connack_of(client: Client) -> Connack:
@@ -74,6 +84,45 @@ async def test_failed_sign_ins_block_their_client_and_nobody_else(build: Build, 
     refusal = house.refusals.of_device(SENSOR)
     assert refusal is not None
     assert "guess" not in refusal.reason
+
+
+async def test_who_is_blocked_is_told_for_how_long(build: Build) -> None:
+    house: House = await build(max_failures_per_minute=1, failures_block_s=1_000)
+    for connect in (as_device(SENSOR, "guess", level=V5), Connect("no such", username="x", password=b"y", level=V5)):
+        assert await refused(house, connect) == ReasonCode.NOT_AUTHORIZED
+        assert re.fullmatch(
+            "limit max_failures_per_minute: too many failed sign-ins, try again in (1000|9[0-9]{2}) s; "
+            "a device's owner can lift it with a new password",
+            await why_refused(house, connect),
+        )
+
+
+@pytest.mark.parametrize("client_id", ["", "mosq-1"])
+async def test_a_forgotten_client_id_is_told_to_the_owner_only(
+    house: House, caplog: pytest.LogCaptureFixture, client_id: str
+) -> None:
+    name = f"device{SENSOR}"
+    right = Connect(client_id, username=name, password=b"secret", level=V5)
+    wrong = Connect("mosq-2", username="nobody", password=b"guess", level=V5)
+    answers = []
+    with caplog.at_level("INFO"):
+        for connect in (right, wrong):
+            client = await house.connect()
+            client.send(connect)
+            answers += await client.expect_closed()
+    assert answers == [Connack(False, ReasonCode.NOT_AUTHORIZED)] * 2
+    cause = f"user name and password are right, but the client ID has to be {name}, as on the device's page"
+    noted = house.refusals.of_device(SENSOR)
+    assert noted is not None
+    assert [refusal.reason for refusal in noted.reasons] == [f"sign-in refused: {cause} (from 127.0.0.1)"]
+    assert any(cause in str(record.__dict__) for record in caplog.records)
+
+
+async def test_a_client_id_that_is_too_long_is_told_the_limit(build: Build) -> None:
+    house: House = await build(max_client_id_bytes=30)
+    words = "the client id is longer than 30 bytes (setting mqtt.max_client_id_bytes)"
+    assert await why_refused(house, as_account(ADA, "x" * 31, level=V5)) == words
+    assert await refused(house, as_account(ADA, "x" * 31)) == ConnectReturnCode.IDENTIFIER_REJECTED
 
 
 async def test_an_account_has_so_many_connections(build: Build) -> None:

@@ -263,6 +263,21 @@ async def test_a_will_below_dollar_is_refused(house: House) -> None:
     assert connack.reason_code == ReasonCode.TOPIC_NAME_INVALID
 
 
+@pytest.mark.parametrize(
+    ("topic", "logged"), [("a/b/c/d", "a/b/c/d"), ("channels/11/publish/A_KEY", "channels/11/publish")]
+)
+async def test_a_will_without_right_is_logged_with_its_topic(
+    house: House, caplog: pytest.LogCaptureFixture, topic: str, logged: str
+) -> None:
+    client = await house.connect(as_device(SENSOR, will=Will(topic, b"", 0, retain=False)))
+    with caplog.at_level("INFO"):
+        client.reset()
+        await until(lambda: any("a will was refused" in record.getMessage() for record in caplog.records))
+    [record] = [record for record in caplog.records if "a will was refused" in record.getMessage()]
+    assert f"'topic': '{logged}'" in str(record.__dict__)
+    assert "A_KEY" not in str(record.__dict__)
+
+
 async def test_what_a_will_says_about_itself_is_passed_on(house: House) -> None:
     listening = await heir(house)
     properties = {PropertyId.CONTENT_TYPE: "text/plain", PropertyId.WILL_DELAY_INTERVAL: 0}

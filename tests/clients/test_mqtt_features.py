@@ -437,9 +437,10 @@ def test_a_refused_publish_says_why(server: Server, connect: Connect, library: s
     if library == "paho" and qos == 2:  # it takes no notice of a refusing PUBREC, and releases what was never taken
         assert (to_channel.code, elsewhere.code) == (0x92, 0x92)
     else:
-        assert to_channel == (0x87, "Allow Publish is not set for this device and channel")
+        why = f'no right to publish to channel {channel.id}: "Allow Publish" is not set for this device'
+        assert to_channel == (0x87, why)
         assert elsewhere.code == 0x87
-        assert "MQTT devices publish below channels/" in elsewhere.reason
+        assert "MQTT devices publish only below channels/" in elsewhere.reason
     assert server.feeds(channel) == []
 
 

@@ -400,6 +400,16 @@ async def test_a_failed_sign_in_says_to_the_owner_what_was_wrong(scene):
     ]:
         failed = failure(*credentials)
         assert (failed.reason, failed.device_id, failed.account_device_id) == (reason, ada.device.id, None)
+    # the device whose user name it is: its owner has forgotten the client id, or mistyped it
+    for other_id in ("", "mosq-x", scene.bob.device.client_id):
+        failed = failure(other_id, client_id, password)
+        right = f"user name and password are right, but the client ID has to be {client_id}, as on the device's page"
+        assert (failed.reason, failed.device_id) == (right, ada.device.id), other_id
+        assert str(failed) == str(failure(client_id, client_id, b"wrong")), "whoever tries is told the same"
+    failed = failure("mosq-x", client_id, b"wrong")
+    assert failed.reason == f"wrong password, and the client ID has to be {client_id}, as on the device's page"
+    failed = failure(scene.bob.device.client_id, client_id, b"wrong")
+    assert (failed.reason, failed.device_id) == ("wrong user name", scene.bob.device.id)
     failed = failure("nobody", "ada", b"wrong")
     assert (failed.device_id, failed.account_device_id) == (None, None)
     await scene.house.devices.update(ada.account.id, ada.device.id, is_enabled=False)

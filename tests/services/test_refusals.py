@@ -117,6 +117,12 @@ def test_dropped_messages_are_told_with_the_limit(refusals: Refusals) -> None:
     assert refusals.total == 0
 
 
+def test_only_the_owner_reads_the_topic(refusals: Refusals) -> None:
+    device = Principal(PrincipalKind.DEVICE, account_id=1, device_id=7)
+    assert refusals.refusing(device, "no right", topic="a/b")(b"x", 0, 0, None) == Refused("no right")
+    assert of_device(refusals, 7).reason == "no right (topic a/b)"
+
+
 def test_a_target_that_refuses_counts_what_it_is_given(refusals: Refusals) -> None:
     device = Principal(PrincipalKind.DEVICE, account_id=1, device_id=7)
     target = refusals.refusing(device, "no right", channel_id=11)

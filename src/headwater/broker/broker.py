@@ -212,7 +212,12 @@ class Broker:
             log.warning("a will was lost", client_id=session.client_id, reason=str(error))
             return
         if isinstance(taken, Refused):
-            log.info("a will was refused", client_id=session.client_id, reason=taken.reason)
+            log.info(
+                "a will was refused",
+                client_id=session.client_id,
+                topic=self.router.logged(will.topic),
+                reason=taken.reason,
+            )
 
     # -- back-pressure and output -------------------------------------------------------------------------
 

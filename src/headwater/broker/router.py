@@ -36,9 +36,14 @@ MAX_ASKED_MEMBERS = 1_000
 """Members of a shared group that are looked at for one that is ready: a millisecond's worth."""
 NODES_PER_COPY = 4
 """Places to look at that cost as much as one copy of a message."""
+MAX_LOGGED_TOPIC_LENGTH = 256
 REFUSING_ENDS_S = 60.0
 """Messages of a tree that cannot be retained after so long are logged again."""
-_NO_RIGHT = "no right to publish to this topic: MQTT devices publish below channels/, account tokens anywhere but $"
+_BELOW_DOLLAR = "no right to publish to this topic: nobody publishes to topics that begin with $"
+_NO_RIGHT = "no right to publish to this topic: MQTT devices publish only below channels/; for other topics, as \
+Tasmota's, add an account device: these and account tokens publish to the account's own topics"
+_NOT_SIGNED_IN = "no right to publish to this topic: you are not signed in, and publish only with the write key in a \
+topic below channels/; for other topics, sign in with an account device or an account token"
 _NO_OWN_TREE = NotGranted(
     "no right to subscribe to this topic: MQTT devices subscribe below channels/, account tokens and account devices "
     "to topics of the account"
@@ -108,8 +113,11 @@ class Router:
         if space is not None:
             return space.resolve_publish(principal, topic)
         name = tree_of(principal)
-        if name is None or topic.startswith("$"):
-            return self._refusals.refusing(principal, _NO_RIGHT)
+        if topic.startswith("$"):
+            return self._refusals.refusing(principal, _BELOW_DOLLAR, topic=topic)
+        if name is None:
+            reason = _NOT_SIGNED_IN if principal.account_id is None else _NO_RIGHT
+            return self._refusals.refusing(principal, reason, topic=topic)
         return self._routing(principal, name, topic, publisher)
 
     def _routing(self, principal: Principal, name: str, topic: str, publisher: Session | None) -> PublishTarget:
@@ -246,6 +254,11 @@ class Router:
             return _BEGINS_WITH_DOLLAR
         name = tree_of(principal)
         return _NO_OWN_TREE if name is None else self._own_tree(name)
+
+    def logged(self, topic: str) -> str:
+        """A topic as the log may show it: a dialect's may end in a key, so its beginning has to do."""
+        shown = topic if self._space_of(topic) is None else "/".join(topic.split("/")[:3])
+        return shown[:MAX_LOGGED_TOPIC_LENGTH]
 
     def _space_of(self, topic_filter: str) -> TopicSpace | None:
         return self._spaces.get(topic_filter.split("/", 1)[0])

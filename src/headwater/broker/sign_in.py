@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -15,7 +16,7 @@ from headwater.model.principal import KEY_ONLY, Principal
 from headwater.mqtt.packets import NO_PROPERTIES, Connect, Properties, PropertyId, ProtocolLevel
 from headwater.mqtt.reason_codes import ReasonCode
 from headwater.services import Services
-from headwater.services.connect_limits import claimed_by_certificate, claimed_client
+from headwater.services.connect_limits import FAILURES, claimed_by_certificate, claimed_client
 from headwater.services.mqtt_sign_in import SignInFailed
 from headwater.settings import MqttSettings
 
@@ -63,9 +64,10 @@ class SignIn:
         """
         limit = self.limits.check(connection.address, self._claimed(connection, connect))
         if limit is not None:
-            if not self.limits.is_blocked(connection.address, self._claimed(connection, connect)):
+            blocked_s = self.limits.blocked_s(connection.address, self._claimed(connection, connect))
+            if not blocked_s:
                 connection.protocol.refuse(ReasonCode.SERVER_BUSY, f"limit {limit}: too many sign-ins at once")
-            connection.protocol.refuse(ReasonCode.BANNED, f"limit {limit}: too many failed sign-ins, try again later")
+            connection.protocol.refuse(ReasonCode.BANNED, _why_banned(limit, blocked_s))
         try:
             principal = self._authenticate(connection, connect)
         except NotAuthenticated as error:
@@ -240,3 +242,9 @@ class SignIn:
         if not 0 < connect.keep_alive_s <= settings.max_keep_alive_s:
             properties[PropertyId.SERVER_KEEP_ALIVE] = settings.max_keep_alive_s
         return properties
+
+
+def _why_banned(limit: str, blocked_s: float) -> str:
+    """What a client reads: the same whether there is such a device or not."""
+    reason = f"limit {limit}: too many failed sign-ins, try again in {math.ceil(blocked_s)} s"
+    return f"{reason}; a device's owner can lift it with a new password" if limit == FAILURES else reason

@@ -40,7 +40,7 @@ class SysSpace:
                 self._deliver(topic, payload)
 
     def resolve_publish(self, principal: Principal, topic: str) -> PublishTarget:
-        return self._refusals.refusing(principal, _NO_RIGHT)
+        return self._refusals.refusing(principal, _NO_RIGHT, topic=topic)
 
     def judge_subscription(self, principal: Principal, topic_filter: str) -> NotGranted | None:
         return None if self._access.is_admin(principal) else _ONLY_ADMINISTRATORS

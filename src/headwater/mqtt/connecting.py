@@ -78,8 +78,11 @@ class Connecting(Answers):
             self.refuse(ReasonCode.BAD_AUTHENTICATION_METHOD, "there is no enhanced authentication here")
         id_bytes = len(connect.client_id.encode())
         needs_name = (self.level != ProtocolLevel.V5 and not connect.clean_session) or self.level == ProtocolLevel.V31
-        if (needs_name and not id_bytes) or id_bytes > limits.max_client_id_bytes:
+        if needs_name and not id_bytes:
             self.refuse(ReasonCode.CLIENT_IDENTIFIER_NOT_VALID)  # [MQTT-3.1.3-8]
+        if id_bytes > limits.max_client_id_bytes:
+            most = f"{limits.max_client_id_bytes} bytes (setting mqtt.max_client_id_bytes)"
+            self.refuse(ReasonCode.CLIENT_IDENTIFIER_NOT_VALID, f"the client id is longer than {most}")
         if connect.will is not None:
             topic = connect.will.topic
             if len(topic.encode()) > limits.max_topic_bytes or topic.count("/") >= limits.max_topic_levels:

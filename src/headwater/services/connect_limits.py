@@ -141,9 +141,10 @@ class ConnectLimits:
             rule.throttle.begin(rule.key)
         return None
 
-    def is_blocked(self, address: str, client_id: str) -> bool:
-        """Whether it was for failures that `check` refused, and not only for attempts that are under way."""
-        return any(rule.throttle.is_blocked(rule.key) for rule in self._rules(address, client_id))
+    def blocked_s(self, address: str, client_id: str) -> float:
+        """For how long `check` will refuse because of failures; 0 where it refused only for attempts under way."""
+        blocks = [rule.throttle.block(rule.key) for rule in self._rules(address, client_id)]
+        return max((block.remaining_s for block in blocks if block is not None), default=0.0)
 
     def failed(self, address: str, client_id: str) -> None:
         """The attempt failed: the credentials were wrong."""

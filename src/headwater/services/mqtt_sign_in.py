@@ -17,6 +17,8 @@ MAX_SECRET_LENGTH = 1024
 """No key, token or password is longer; what is, matches nothing and is not even hashed."""
 
 WRONG_PASSWORD = "wrong password"  # noqa: S105  a reason, not a secret
+WRONG_USER_NAME = "wrong user name"
+NO_SUCH_CLIENT = "no such client, key or token"
 OTHER_CLIENT_ID = "its certificate, but another client id"
 DISABLED = "the device is disabled"
 
@@ -58,7 +60,10 @@ class MqttSignIn:
         if device_id is not None:
             device = directory.devices[device_id]
             if account_device is None or username == device.device.username:
-                return _authenticate_device(device, username or "", password or b"")
+                try:
+                    return _authenticate_device(device, username or "", password or b"")
+                except SignInFailed as error:
+                    raise self._failure_of_named(username, password, error) from None
         token = directory.tokens.get(hash_of(password)) if password else None
         if account_device is not None:
             if token is not None and token.account_id == account_device.device.account_id:
@@ -69,7 +74,7 @@ class MqttSignIn:
         if password:
             if username and hash_of(password) in directory.mqtt_keys:
                 return KEY_ONLY
-            raise SignInFailed("no such client, key or token")
+            raise self._failure_of_named(username, password, SignInFailed(NO_SUCH_CLIENT))
         if self.allows_anonymous:
             return ANONYMOUS
         if self._allow_topic_keys:
@@ -88,6 +93,26 @@ class MqttSignIn:
             device = directory.devices[device_id].device
             return _admit(device, None if common_name == client_id else OTHER_CLIENT_ID)
         raise SignInFailed("a certificate of no device")
+
+    def _failure_of_named(self, username: str | None, password: bytes | None, otherwise: SignInFailed) -> SignInFailed:
+        """What is told of an MQTT device's credentials with another client id, or with none: to forget it is the
+        commonest mistake, and nobody but the owner of the user name can make something of it."""
+        known = self._device_named(username)
+        if known is None or otherwise.device_id == known.device.id:
+            return otherwise
+        if _has_password(known, password or b""):
+            reason = f"user name and password are right, but the client ID has to be {known.device.client_id}"
+        elif otherwise.device_id is None:
+            reason = f"wrong password, and the client ID has to be {known.device.client_id}"
+        else:  # it was neither's password: the device whose client id was used is told
+            return otherwise
+        return SignInFailed(f"{reason}, as on the device's page", device_id=known.device.id)
+
+    def _device_named(self, username: str | None) -> KnownDevice | None:
+        """The MQTT device of this user name, which is its client id as well."""
+        directory = self._directory()
+        id_ = directory.device_ids.get(username or "")
+        return None if id_ is None or directory.devices[id_].device.username != username else directory.devices[id_]
 
     def _authenticate_account_device(
         self, known: KnownAccountDevice, password: bytes
@@ -134,12 +159,16 @@ def principal_of_device(device: MqttDevice | AccountDevice) -> Principal:
 
 
 def _authenticate_device(known: KnownDevice, username: str, password: bytes) -> Principal:
-    device, password_hash = known
+    device = known.device
     has_name = hmac.compare_digest(hash_secret(username), hash_secret(device.username))
-    has_password = len(password) <= MAX_SECRET_LENGTH and hmac.compare_digest(hash_secret(password), password_hash)
+    has_password = _has_password(known, password)
     if not has_name:
-        return _admit(device, "wrong user name")
+        return _admit(device, WRONG_USER_NAME)
     return _admit(device, None if has_password else WRONG_PASSWORD)
+
+
+def _has_password(known: KnownDevice, password: bytes) -> bool:
+    return len(password) <= MAX_SECRET_LENGTH and hmac.compare_digest(hash_secret(password), known.password_hash)
 
 
 def _admit(device: MqttDevice | AccountDevice, failure: str | None) -> Principal:

@@ -102,19 +102,23 @@ class Refusals:
         if channel_id is not None:
             self._log_of(("channel", channel_id)).add(reason, 1, self._clock_ns())
 
-    def refusing(self, principal: Principal, reason: str, channel_id: int | None = None) -> PublishTarget:
-        """Who takes messages for a topic that this principal may not publish to: counts them, and says why not."""
+    def refusing(
+        self, principal: Principal, reason: str, channel_id: int | None = None, *, topic: str = ""
+    ) -> PublishTarget:
+        """Who takes messages for a topic that this principal may not publish to: counts them, and says why not. Only
+        the owner's page names the `topic`; the client knows it."""
         device_id, account_device_id = principal.device_id, principal.account_device_id
+        noted = f"{reason} (topic {topic})" if topic else reason
 
         def refuse(_payload: bytes, _flags: int, _now_ns: int, _properties: PublishProperties | None) -> Refused:
-            self.note(reason, device_id=device_id, account_device_id=account_device_id, channel_id=channel_id)
+            self.note(noted, device_id=device_id, account_device_id=account_device_id, channel_id=channel_id)
             return Refused(reason)
 
         return refuse
 
     def note_failed_sign_in(self, failure: SignInFailed, address: str) -> None:
-        """Count a failed sign-in for the device whose client id was used, if there is one: its owner learns that it
-        has a wrong password, or that somebody tries to find it out."""
+        """Count a failed sign-in for the device that was meant, if there is one: its owner learns what is wrong, or
+        that somebody tries to find out its password."""
         for log in self._logs_of_device(failure.device_id, failure.account_device_id):
             log.add_failed_sign_in(failure.reason, address, self._clock_ns())
 

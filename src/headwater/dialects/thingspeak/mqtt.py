@@ -107,7 +107,7 @@ class ThingSpeakTopics(TopicSpace):
             return self._refusing(principal, None, f"there is no channel {parsed.channel_id}")
         if parsed.key is None:
             if not principal.may_publish(channel.id, channel.account_id):
-                return self._refusing(principal, channel, _WHY_NOT[principal.kind])
+                return self._refusing(principal, channel, _why_not(principal, channel))
         elif not hmac.compare_digest(parsed.key.strip().encode(), channel.write_key.encode()):
             return self._refusing(principal, channel, "the key in the topic is not the channel's write key")
         return self._taking(principal, channel, parsed.field)
@@ -204,11 +204,11 @@ class ThingSpeakTopics(TopicSpace):
 
 
 _WHY_NOT = {
-    PrincipalKind.DEVICE: "Allow Publish is not set for this device and channel",
+    PrincipalKind.DEVICE: '"Allow Publish" is not set for this device',
     PrincipalKind.ACCOUNT_DEVICE: "account devices cannot use channels: add an MQTT device, or use an account token",
     PrincipalKind.ACCOUNT: "the channel belongs to another account",
-    PrincipalKind.KEY_ONLY: "sign in, or put the channel's write key at the end of the topic",
-    PrincipalKind.ANONYMOUS: "sign in, or put the channel's write key at the end of the topic",
+    PrincipalKind.KEY_ONLY: "you are not signed in: do so, or put the channel's write key at the end of the topic",
+    PrincipalKind.ANONYMOUS: "you are not signed in: do so, or put the channel's write key at the end of the topic",
 }
 """Why somebody may not publish to a channel that exists."""
 
@@ -224,6 +224,10 @@ _WHY_NO_MESSAGES = {
 _NO_SUBSCRIBE_FILTER = NotGranted(
     "no right to subscribe to this topic: below channels/ there is only channels/<id>/subscribe[/fields/field<N>]"
 )
+
+
+def _why_not(principal: Principal, channel: Channel) -> str:
+    return f"no right to publish to channel {channel.id}: {_WHY_NOT[principal.kind]}"
 
 
 def _deliver_nowhere(topic: str, payload: bytes) -> None:
