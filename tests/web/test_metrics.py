@@ -182,6 +182,7 @@ async def test_another_accounts_token_does_not(endpoint: Endpoint) -> None:
     response = await endpoint.get(token)
     assert response.status_code == 403
     assert "not an administrator" in response.text
+    assert "Use an account token of an administrator, or the token of the setting web.metrics_token." in response.text
 
 
 async def test_an_administrators_user_api_key_does_not(endpoint: Endpoint) -> None:

@@ -38,7 +38,10 @@ HOW_TO = (
 WRONG_TOKEN = f"The token that was sent is not known here. {HOW_TO}"
 _CHALLENGE = 'Bearer realm="headwater metrics"'
 _WRONG_TOKEN_CHALLENGE = f'{_CHALLENGE}, error="invalid_token"'
-_NOT_AN_ADMINISTRATOR = "This account token is valid, but its account is not an administrator.\n"
+_NOT_AN_ADMINISTRATOR = (
+    "This account token is valid, but its account is not an administrator. Use an account token of an administrator, "
+    "or the token of the setting web.metrics_token.\n"
+)
 _AUTHORIZATION = re.compile(r"(?:Bearer|Token) +(\S{1,1024}) *", re.IGNORECASE)
 _FAILURES_WINDOW_S = 60.0
 

@@ -152,9 +152,22 @@ async def test_renaming(desk: Desk) -> None:
         assert (await desk.browser.post(path, {"name": name})).status_code == 400
 
 
+async def test_what_is_too_long_is_said_and_not_cut(desk: Desk) -> None:
+    page = (await desk.browser.get("/devices/account/new")).text
+    for field in ("device_id", "credential"):
+        found = re.search(rf'<input [^>]*name="{field}"[^>]*>', page)
+        assert found is not None
+        assert "maxlength" not in found[0]
+    answer = await desk.browser.post("/devices/account/new", {"device_id": "x" * 65, "credential": "y" * 2_000})
+    assert answer.status_code == 400
+    assert answer.text.count('class="field-error"') == 2
+
+
 async def test_disabling_and_enabling(desk: Desk) -> None:
     device, credential = await desk.devices.create(desk.account.id, "pump")
     path = f"/devices/account/{device.id}"
+    asked = f'action="{path}/disable" data-confirm="Disable this device? '
+    assert asked in (await desk.browser.get(path)).text
     assert "Device disabled" in (await desk.browser.follow(await desk.browser.post(f"{path}/disable"))).text
     assert not desk.signs_in("pump", credential)
     assert "Device enabled" in (await desk.browser.follow(await desk.browser.post(f"{path}/enable"))).text
@@ -166,7 +179,7 @@ async def test_a_new_credential(desk: Desk) -> None:
     path = f"/devices/account/{device.id}/credential"
     page = await desk.browser.post(path, {"credential": ""})
     new = _credentials(page.text)[2]
-    assert "The old password no longer works" in page.text
+    assert "The old credential no longer works" in page.text
     assert desk.signs_in("pump", new)
     assert not desk.signs_in("pump", old)
     assert _credentials((await desk.browser.post(path, {"credential": CHOSEN})).text)[2] == CHOSEN

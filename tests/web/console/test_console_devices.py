@@ -186,9 +186,8 @@ async def test_a_block_is_told_and_a_new_secret_lifts_it(
         assert limits.check("192.0.2.7", claim) is None
         limits.failed("192.0.2.7", claim)
     page = " ".join((await ada.get(path)).text.split())
-    assert re.search(
-        r"blocked until <time [^>]+>\d\d:\d\d:\d\d UTC</time></b>, after 3 failed sign-ins from 192.0.2.7\.", page
-    )
+    until = r"blocked until <time [^>]+>\d\d:\d\d:\d\d UTC</time></b> \(for \d+ min more\)"
+    assert re.search(until + r", after 3 failed sign-ins from 192.0.2.7\.", page)
     assert limits.check("192.0.2.7", claim)
     assert "from 192.0.2.7; 1 attempt refused since." in " ".join((await ada.get(path)).text.split())
     assert (await ada.post(f"{path}/{renewal}")).status_code == 200

@@ -8,7 +8,6 @@ from typing import Any
 from headwater.errors import BadRequest
 from headwater.registry.entities import Account, AccountDevice
 from headwater.services.account_devices import (
-    MAX_CREDENTIAL_LENGTH,
     MAX_DEVICE_ID_LENGTH,
     MIN_CREDENTIAL_LENGTH,
     AccountDevices,
@@ -26,14 +25,20 @@ _LIMITS = {
     "device_id": MAX_DEVICE_ID_LENGTH,
     "name": MAX_NAME_LENGTH,
     "credential_min": MIN_CREDENTIAL_LENGTH,
-    "credential": MAX_CREDENTIAL_LENGTH,
 }
 
 
 class AccountDevicePages(DevicePages[AccountDevice]):
     """The pages of account devices."""
 
-    kind = Kind("/devices/account", "account_device_id", "_account_device.html", "credential", _LIMITS)
+    kind = Kind(
+        "/devices/account",
+        "account_device_id",
+        "_account_device.html",
+        "credential",
+        "Credential (password)",
+        _LIMITS,
+    )
     _devices: AccountDevices
 
     def sign_in_name(self, account: Account, device: AccountDevice) -> SignInName:

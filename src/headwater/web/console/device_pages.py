@@ -43,6 +43,8 @@ class Kind(NamedTuple):
     """The template with the macros that say what is this kind's own."""
     credential: str
     """What people call the secret; the path of the form that makes a new one ends in it."""
+    credential_label: str
+    """The same beside the secret, for those who look for the word of their MQTT client."""
     limits: Mapping[str, int]
     """How long what is typed into the forms may be, in characters."""
 
@@ -225,7 +227,12 @@ class DevicePages(ABC, Generic[D]):
         )
 
     def _page(self, visit: Visit, template: str, **values: Any) -> Response:
-        shared = {"parts": self.kind.parts, "credential_word": self.kind.credential, "limits": self.kind.limits}
+        shared = {
+            "parts": self.kind.parts,
+            "credential_word": self.kind.credential,
+            "credential_label": self.kind.credential_label,
+            "limits": self.kind.limits,
+        }
         return self._console.render(visit, template, 400 if values.get("errors") else 200, **shared | values)
 
 

@@ -43,7 +43,7 @@ class DeviceList:
 class MqttDevicePages(DevicePages[MqttDevice]):
     """The pages of MQTT devices."""
 
-    kind = Kind("/devices", "device_id", "_mqtt_device.html", "password", {"name": MAX_NAME_LENGTH})
+    kind = Kind("/devices", "device_id", "_mqtt_device.html", "password", "Password", {"name": MAX_NAME_LENGTH})
     _devices: Devices
 
     def sign_in_name(self, account: Account, device: MqttDevice) -> SignInName:

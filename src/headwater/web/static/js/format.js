@@ -20,7 +20,13 @@ const full = formatter({
   second: "2-digit",
   hourCycle: "h23",
 });
-const clock = formatter({ hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+const clock = formatter({
+  hour: "2-digit",
+  minute: "2-digit",
+  second: "2-digit",
+  hourCycle: "h23",
+  timeZoneName: "short",
+});
 const day = formatter({ day: "numeric", month: "short", year: "numeric" });
 const six = new Intl.NumberFormat("en", { maximumSignificantDigits: 6, useGrouping: false });
 const whole = new Intl.NumberFormat("en");
