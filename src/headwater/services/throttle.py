@@ -104,10 +104,6 @@ class Throttle:
             return TooManyRequests("too many attempts at once; try again in a moment", retry_after_s=1.0)
         return None
 
-    def is_blocked(self, key: Hashable) -> bool:
-        """Whether this key has failed too often, and has to wait for `block_s`."""
-        return self.block(key) is not None
-
     def block(self, key: Hashable) -> Block | None:
         """How long this key has to wait because it has failed too often; None when it has not."""
         record = self._records.get(key)
