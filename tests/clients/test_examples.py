@@ -59,7 +59,25 @@ def parse_console(text: str) -> Console:
     return Console([Command(text.removesuffix("&"), text.endswith("&")) for text in commands], output)
 
 
-CONSOLES = [parse_console(text) for text in blocks("console")]
+def consoles() -> list[Console]:
+    """What is typed while an earlier example runs, "in a second terminal", belongs to that."""
+    assert EXAMPLES is not None
+    found: list[Console] = []
+    end = 0
+    for match in BLOCK.finditer(EXAMPLES[1]):
+        said, end = EXAMPLES[1][end : match.start()], match.end()
+        if match[1] != "console":
+            continue
+        one = parse_console(match[2])
+        if said.rstrip().endswith("second terminal:"):
+            running = found.pop()
+            before = [Command(command.text, is_background=True) for command in running.commands]
+            one = Console([*before, *one.commands], running.output + one.output)
+        found.append(one)
+    return found
+
+
+CONSOLES = consoles()
 
 
 class Terminal:

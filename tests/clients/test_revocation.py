@@ -102,7 +102,9 @@ def test_a_new_password_lifts_the_block_of_failed_sign_ins(
     path = server.device_path(prefix)
     page = " ".join(server.visit(path).body.decode().split())
     assert re.search(
-        r"blocked until <time [^>]+>[\d:]+ UTC</time></b>, after 10 failed sign-ins from 127.0.0.1; 2 attempts", page
+        r"blocked until <time [^>]+>[\d:]+ UTC</time></b> \(for \d+ min more\), "
+        r"after 10 failed sign-ins from 127.0.0.1; 2 attempts",
+        page,
     )
     connect(library, who=server.new_credentials(f"{path}/{action}", path, **form), route=V5)
     assert "blocked until" not in server.visit(path).body.decode()
