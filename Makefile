@@ -11,7 +11,8 @@ MINUTES ?= 10
 BENCHMARKS := benchmarks/mqtt_broker.py benchmarks/mqtt_ingest.py benchmarks/store_append.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench soak fuzz docs lock clean
+CRASHES ?= 200
+.PHONY: help run test check format bench soak crash fuzz docs lock clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do \
@@ -41,6 +42,9 @@ bench: $(DEV) ## Run every benchmark beside its peer
 
 soak: $(DEV) ## Put an hour of mixed load on the broker and look for losses and leaks (ARGS="--minutes 10")
 	$(BIN)/python benchmarks/mqtt_soak.py $(ARGS)
+
+crash: $(DEV) ## Kill the store's process 200 times while it works (CRASHES=200), a few minutes
+	CRASHES=$(CRASHES) $(BIN)/python -m pytest -q -n 2 tests/crash
 
 fuzz: $(DEV) ## Feed the codec and whole sessions with made-up bytes (MINUTES=10 for each; needs Linux)
 	$(PIP) install 'atheris>=3'

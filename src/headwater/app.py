@@ -50,6 +50,7 @@ from headwater.services.entries import Entries
 from headwater.services.ingest import Ingest, IngestLimits
 from headwater.services.query import Query
 from headwater.services.refusals import Refusals
+from headwater.services.upkeep import StoreUpkeep
 from headwater.setting_kinds import Address
 from headwater.settings import AdminSeed, Settings, StoreEngine
 from headwater.store import Store
@@ -168,6 +169,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             ),
         )
         stack.push_async_callback(ingest.close)
+        stack.enter_context(closing(StoreUpkeep(store)))
         entries = Entries(ingest, query, catalogue, store)
         await entries.recover()
 
@@ -240,6 +242,7 @@ def _open_store(settings: Settings) -> Store:
         memory_limit_mb=settings.store.memory_limit_mb,
         threads=settings.store.threads or os.cpu_count() or 1,
         wal_limit_mb=settings.store.wal_limit_mb,
+        hot_rows=settings.store.hot_points,
     )
 
 

@@ -433,6 +433,12 @@ class StoreSettings:
         "Size at which the write-ahead log is folded into the data file. Commits wait meanwhile, about 3 ms for each "
         "megabyte.",
     )
+    hot_points: int = setting(
+        1_000_000,
+        Whole(1_000, 100_000_000, "points"),
+        "How many points of one type are kept in the order in which they arrived before they are sorted into a file "
+        "(docs/storage.md). Queries look at all of them: 2 ms for each million.",
+    )
 
 
 @dataclass(frozen=True, slots=True)

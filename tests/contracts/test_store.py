@@ -23,6 +23,8 @@ from headwater.store.memory import MemoryStore
 
 KEY = SeriesKey(7, "weather", (("room", "attic"), ("site", "")))
 UNKNOWN_ID = 999
+HOT_ROWS = 5
+"""Few, so that a short history makes many runs."""
 
 
 class Engine:
@@ -33,6 +35,11 @@ class Engine:
     def reopen(self) -> None:
         """Close and open again, if the engine outlives its process."""
 
+    def maintain(self, is_whole: bool) -> None:
+        """Put the store in order, wholly or one step."""
+        while self.store.maintain() and is_whole:
+            pass
+
 
 class MemoryEngine(Engine):
     def __init__(self) -> None:
@@ -42,11 +49,11 @@ class MemoryEngine(Engine):
 class DuckEngine(Engine):
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self.store = open_duck_store(directory, memory_limit_mb=256)
+        self.store = open_duck_store(directory, memory_limit_mb=256, hot_rows=HOT_ROWS, deletions_wait_s=0)
 
     def reopen(self) -> None:
         self.store.close()
-        self.store = open_duck_store(self._directory, memory_limit_mb=256)
+        self.store = open_duck_store(self._directory, memory_limit_mb=256, hot_rows=HOT_ROWS, deletions_wait_s=0)
 
 
 @contextmanager
@@ -395,6 +402,7 @@ STEPS = st.lists(
         st.tuples(st.just("maxima"), IDS),
         st.tuples(st.just("delete"), IDS, BOUND, BOUND),
         st.tuples(st.just("reopen")),
+        st.tuples(st.just("maintain"), st.booleans()),
     ),
     max_size=14,
 )
@@ -461,6 +469,8 @@ def test_any_history_reads_as_the_oracle_says(name: str, steps: list[tuple[Any, 
                     oracle.delete(*arguments)
                 case "reopen":
                     engine.reopen()
+                case "maintain":
+                    engine.maintain(*arguments)
         assert {series.id: series.type for series in engine.store.catalogue()} == {
             series_id: TYPES[series_id] for series_id in sorted(oracle.series)
         }

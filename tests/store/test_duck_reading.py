@@ -11,7 +11,7 @@ import pytest
 from headwater.model.series import Series, SeriesKey, ValueType
 from headwater.store import Batch, Columns
 from headwater.store.duck import open_duck_store
-from headwater.store.duck.reading import span_condition
+from headwater.store.duck.reading import selection
 
 ROW_GROUP = 122_880
 KEY = SeriesKey(1, "m")
@@ -73,13 +73,15 @@ def test_newest_of_several_types_with_late_and_replaced_points(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("start_ns", "end_ns", "condition"),
+    ("start_ns", "end_ns", "span"),
     [
-        (None, None, ""),
-        (-5, None, " AND at_ns >= -5"),
-        (1, 2, " AND at_ns >= 1 AND at_ns < 2"),
-        (-(10**30), 10**30, f" AND at_ns >= -{2**64} AND at_ns < {2**64}"),
+        (None, None, (-(2**63), 2**63)),
+        (-5, None, (-5, 2**63)),
+        (1, 2, (1, 2)),
+        (-(10**30), 10**30, (-(2**63), 2**63)),
+        (10**30, None, (2**63, 2**63)),
     ],
 )
-def test_span_condition(start_ns: int | None, end_ns: int | None, condition: str) -> None:
-    assert span_condition(start_ns, end_ns) == condition
+def test_bounds_beyond_every_time(start_ns: int | None, end_ns: int | None, span: tuple[int, int]) -> None:
+    chosen = selection(ValueType.FLOAT, [1], start_ns, end_ns, has_deletions=False)
+    assert (chosen.start_ns, chosen.end_ns) == span

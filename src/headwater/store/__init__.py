@@ -129,5 +129,14 @@ class Store(Protocol):
     def delete(self, series_ids: Sequence[int], *, start_ns: int | None = None, end_ns: int | None = None) -> None:
         """Delete the points of these series in [start, end), durably; without bounds, the series themselves too."""
 
+    def maintain(self) -> bool:
+        """Do the next piece of work that keeps queries fast and files small; False when there is nothing to do. It
+        changes nothing that can be read, and neither writes nor reads wait for it. To be called from one thread again
+        and again."""
+
+    def interrupt_maintenance(self) -> None:
+        """Break off a `maintain` that is going on in another thread: it raises StorageError soon, and has done
+        nothing."""
+
     def close(self) -> None:
         """Release the files, once reads that are under way have ended. May be called again, to no effect."""

@@ -98,6 +98,14 @@ class MemoryStore:
                 if kept:
                     self._points[series_id] = kept
 
+    def maintain(self) -> bool:
+        with self._lock:
+            self._check_open()
+        return False
+
+    def interrupt_maintenance(self) -> None:
+        """Nothing here takes long."""
+
     def close(self) -> None:
         with self._lock:
             self._is_closed = True

@@ -6,7 +6,6 @@ checkpoint, with the rights of the process's umask, and puts what does not fit i
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,18 +13,17 @@ from pathlib import Path
 import duckdb
 
 from headwater.errors import ConfigurationError, StorageError
-from headwater.store.duck.schema import APPLICATION, FORMAT_VERSION, create_statements
+from headwater.store.duck.directories import sync_directory
+from headwater.store.duck.schema import APPLICATION, FORMAT_VERSION, create_statements, migrate_from_1
 
 DATABASE_NAME = "points.duckdb"
 
 SAFE_SETTINGS: Mapping[str, str] = {
-    "enable_external_access": "false",  # no statement reads or writes any other file
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
     "allow_community_extensions": "false",
     "allow_persistent_secrets": "false",
     "python_enable_replacements": "false",  # no Python variable becomes a table by its name
-    "lock_configuration": "true",
 }
 
 
@@ -46,11 +44,20 @@ def open_database(directory: Path, settings: Mapping[str, str]) -> duckdb.DuckDB
         raise ConfigurationError(f"The telemetry directory {directory} cannot be used: {error}.") from error
     connection = _connect(path, settings)
     try:
+        _confine(connection, directory)
         _check_format(connection, path)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _confine(connection: duckdb.DuckDBPyConnection, directory: Path) -> None:
+    """From here on no statement reads or writes a file elsewhere, or changes this."""
+    inside = str(directory.absolute()).replace("'", "''")
+    connection.execute(
+        f"SET allowed_directories = ['{inside}/']; SET enable_external_access = false; SET lock_configuration = true"
+    )
 
 
 def _create(path: Path, settings: Mapping[str, str]) -> None:
@@ -68,21 +75,11 @@ def _create(path: Path, settings: Mapping[str, str]) -> None:
             connection.execute(statement)
     unfinished.chmod(0o600)
     unfinished.replace(path)
-    _sync_directory(path.parent)
+    sync_directory(path.parent)
 
 
 def _log_of(path: Path) -> Path:
     return path.with_name(path.name + ".wal")
-
-
-def _sync_directory(directory: Path) -> None:
-    """Put the directory's names on disk, where the system can do that."""
-    if os.name == "posix":
-        handle = os.open(directory, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def _connect(path: Path, settings: Mapping[str, str]) -> duckdb.DuckDBPyConnection:
@@ -98,8 +95,8 @@ def _connect(path: Path, settings: Mapping[str, str]) -> duckdb.DuckDBPyConnecti
             raise ConfigurationError(
                 f"The telemetry directory {path.parent} is already in use by {by}: stop that one first."
             ) from error
-        # A file that looks like SQLite's makes DuckDB ask for an extension, which it is not permitted to load.
-        if "not a valid DuckDB database file" in message or isinstance(error, duckdb.PermissionException):
+        # A file that looks like SQLite's makes DuckDB ask for an extension, which it does not load by itself.
+        if "not a valid DuckDB database file" in message or "Extension" in message:
             raise ConfigurationError(
                 f"{path} is not a telemetry file of Headwater, or its beginning is damaged: "
                 "restore it from a backup or move it away."
@@ -124,6 +121,8 @@ def _check_format(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
                 raise ConfigurationError(
                     f"{path} has format {version}, this Headwater knows {FORMAT_VERSION} at most: use a newer one."
                 )
+            if version == 1:
+                connection.execute("; ".join(["BEGIN", *migrate_from_1(), "COMMIT"]))
         case _:
             raise ConfigurationError(f"{path} is a DuckDB database, but not one of Headwater's.")
 

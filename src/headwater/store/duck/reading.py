@@ -1,36 +1,49 @@
-"""The SQL of a query, and the search for the newest rows. Knows tables and series numbers; runs what it is given.
+"""The SQL of a query. Knows tables and series numbers; runs nothing.
 
 All that enters the SQL from outside is integers, written as such.
 
-Newest wins: in each table the rows of one series and time are reduced to the value with the greatest `rowid`, and
-only then are series turned into columns. (Both in one aggregation takes twice as long: a filter on arrival order
-leaves DuckDB many small vectors, and every aggregate walks each of them.)
+Newest wins: within a hot table the rows of one series and time are reduced to the value with the greatest `rowid`;
+a run has no two. Of two parts the newer wins. Telemetry mostly arrives in the order of its times: then hardly any two
+parts overlap, and nothing has to be compared.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-
-import pyarrow as pa
-import pyarrow.compute as pc
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from headwater.model.series import ValueType
-from headwater.store.duck.schema import hot_table
+from headwater.store.duck.layout import EARLIEST_NS, LATEST_NS, Part
+from headwater.store.duck.schema import SQL_TYPES
 
-Run = Callable[[str], pa.Table]
-
-_FAR = 2**64
-"""Outside of every time: what lies further out would not be an integer to DuckDB any more."""
-
-_RETRY_FACTOR = 8
-"""How many times more rows are tried when replaced points left too few; rare, so the step is wide."""
+_END = LATEST_NS + 1
 
 
-def span_condition(start_ns: int | None, end_ns: int | None) -> str:
-    """The condition of a span of time, beginning with AND; empty without bounds."""
-    start = "" if start_ns is None else f" AND at_ns >= {max(-_FAR, min(start_ns, _FAR)):d}"
-    end = "" if end_ns is None else f" AND at_ns < {max(-_FAR, min(end_ns, _FAR)):d}"
-    return start + end
+class Selection(NamedTuple):
+    """Which points of one value type."""
+
+    type: ValueType
+    series_ids: tuple[int, ...] | None = None
+    """None: of all series."""
+    start_ns: int = EARLIEST_NS
+    end_ns: int = _END
+    has_deletions: bool = False
+    """Whether the table `deletions` has to be asked."""
+
+
+def selection(
+    value_type: ValueType,
+    series_ids: Iterable[int] | None,
+    start_ns: int | None,
+    end_ns: int | None,
+    *,
+    has_deletions: bool,
+) -> Selection:
+    """Points of some series in a span; bounds that lie beyond every time are none."""
+    start = EARLIEST_NS if start_ns is None else min(max(start_ns, EARLIEST_NS), _END)
+    end = _END if end_ns is None else min(max(end_ns, EARLIEST_NS), _END)
+    ids = None if series_ids is None else tuple(series_ids)
+    return Selection(value_type, ids, start, end, has_deletions)
 
 
 def in_list(integers: Iterable[int]) -> str:
@@ -38,87 +51,127 @@ def in_list(integers: Iterable[int]) -> str:
     return f"({', '.join(f'{integer:d}' for integer in integers)})"
 
 
-def read_rows(run: Run, types: Mapping[int, ValueType], span: str, newest: int | None) -> pa.Table:
+def points_sql(parts: Sequence[Part], wanted: Selection) -> str:
+    """The points that stand, as `series_id, at_ns, value`: no two of one series and time.
+
+    `parts` from the oldest to the newest.
+    """
+    kept = [part for part in parts if part.rows and part.overlaps(wanted.start_ns, wanted.end_ns)]
+    if not kept:
+        return f"SELECT 0::BIGINT AS series_id, 0::BIGINT AS at_ns, NULL::{SQL_TYPES[wanted.type]} AS value WHERE false"
+    return " UNION ALL ".join(_standing_sql(together, wanted) for together in _overlapping(kept))
+
+
+def _overlapping(parts: Sequence[Part]) -> list[list[Part]]:
+    """The parts in groups, so that no part's times overlap with those of another group. In each, the order stays."""
+    groups: list[list[Part]] = []
+    reach_ns = EARLIEST_NS
+    for part in sorted(parts, key=lambda part: part.first_ns):
+        if groups and part.first_ns <= reach_ns:
+            groups[-1].append(part)
+        else:
+            groups.append([part])
+        reach_ns = max(reach_ns, part.last_ns)
+    for group in groups:
+        group.sort(key=lambda part: part.last_generation)
+    return groups
+
+
+def _standing_sql(parts: Sequence[Part], wanted: Selection) -> str:
+    """The points that stand of parts that may have the same times.
+
+    Two are united by leaving out of the older what the newer has: that needs memory only for the newer, which is
+    usually the smaller by far. For more, which would have to be compared each with each, all are brought together by
+    series and time.
+    """
+    if len(parts) == 1:
+        return _part_sql(parts[0], wanted)
+    if len(parts) == 2:
+        older, newer = parts
+        both = wanted._replace(
+            start_ns=max(wanted.start_ns, older.first_ns, newer.first_ns),
+            end_ns=min(wanted.end_ns, older.last_ns + 1, newer.last_ns + 1),
+        )
+        replaced = f"SELECT series_id, {_time_sql(newer)} AS at_ns FROM {newer.table}{_where(newer, both)}"  # noqa: S608 - integers only
+        return (
+            f"SELECT series_id, at_ns, value FROM ({_part_sql(older, wanted)}) "  # noqa: S608
+            f"ANTI JOIN ({replaced}) USING (series_id, at_ns) UNION ALL {_part_sql(newer, wanted)}"
+        )
+    all_parts = " UNION ALL ".join(
+        f"SELECT series_id, at_ns, value, {age:d} AS age FROM ({_part_sql(part, wanted)})"  # noqa: S608
+        for age, part in enumerate(parts)
+    )
+    return f"SELECT series_id, at_ns, arg_max(value, age) AS value FROM ({all_parts}) GROUP BY series_id, at_ns"  # noqa: S608
+
+
+def _part_sql(part: Part, wanted: Selection) -> str:
+    """The points of one part: no two of one series and time, and none that was deleted."""
+    if part.is_hot:
+        return (
+            f"SELECT series_id, at_ns, arg_max(value, rowid) AS value FROM {part.table}{_where(part, wanted)} "  # noqa: S608
+            "GROUP BY series_id, at_ns"
+        )
+    source = f"SELECT series_id, {_time_sql(part)} AS at_ns, value FROM {part.table}{_where(part, wanted)}"  # noqa: S608
+    if not wanted.has_deletions:
+        return source
+    of_series = "" if wanted.series_ids is None else f" AND series_id IN {in_list(wanted.series_ids)}"
+    return (
+        f"SELECT series_id, at_ns, value FROM ({source}) kept ANTI JOIN "  # noqa: S608
+        f"(SELECT series_id, first_ns, last_ns FROM deletions WHERE type = {wanted.type:d} "
+        f"AND number > {part.deletions_applied:d}{of_series}) gone "
+        "ON kept.series_id = gone.series_id AND kept.at_ns BETWEEN gone.first_ns AND gone.last_ns"
+    )
+
+
+def _time_sql(part: Part) -> str:
+    return "at_ns" if part.is_hot else f"time * {part.unit_ns:d}"
+
+
+def _where(part: Part, wanted: Selection) -> str:
+    """The conditions of a selection on one part's own columns; those that all its rows fulfil are left out."""
+    conditions = [] if wanted.series_ids is None else [f"series_id IN {in_list(wanted.series_ids)}"]
+    column, unit_ns = ("at_ns", 1) if part.is_hot else ("time", part.unit_ns)
+    if wanted.start_ns > part.first_ns:
+        conditions.append(f"{column} >= {-(-wanted.start_ns // unit_ns):d}")
+    if wanted.end_ns <= part.last_ns:
+        conditions.append(f"{column} < {-(-wanted.end_ns // unit_ns):d}")
+    return f" WHERE {' AND '.join(conditions)}" if conditions else ""
+
+
+def rows_sql(parts: Mapping[ValueType, Sequence[Part]], wanted: Sequence[Selection], newest: int | None) -> str:
     """The rows of `Store.rows` for series that exist, as columns `at_ns` and one per series.
 
-    `newest` is answered from the latest rows of each table, which DuckDB finds without scanning all of it (10 M rows,
-    8 series, 100 rows: 4.5 ms). Of a table that had more rows than were taken, the earliest time taken may be
-    incomplete, and earlier ones are missing: only later times count. If replaced points leave fewer than asked for,
-    more is taken.
+    With `newest`, of each type only as many points as could be needed are turned into rows: that many of each series.
     """
-    series_of: dict[ValueType, list[int]] = {}
-    for series_id, value_type in types.items():
-        series_of.setdefault(value_type, []).append(series_id)
-    names = ["at_ns", *(str(series_id) for series_id in types)]
-    if newest is None:
-        return run(_rows_sql(series_of, span, {})).select(names)
-    # One more than `newest` full rows have, so that without replaced points one round is enough.
-    limits = {value_type: newest * len(ids) + 1 for value_type, ids in series_of.items()}
-    while True:
-        table = run(_rows_sql(series_of, span, limits))
-        cut_off = [value_type for value_type in limits if _taken(table, value_type) >= limits[value_type]]
-        complete = table
-        for value_type in cut_off:
-            times = table.filter(pc.is_valid(table.column(_count_name(value_type)))).column("at_ns")
-            complete = complete.filter(pc.greater(complete.column("at_ns"), times[0]))
-        if complete.num_rows >= newest or not cut_off:
-            return complete.slice(max(0, complete.num_rows - newest)).select(names)
-        for value_type in cut_off:
-            limits[value_type] *= _RETRY_FACTOR
+    columns, sources = ["at_ns"], []
+    for one in wanted:
+        assert one.series_ids is not None
+        value = f"value_{one.type.name.lower()}"
+        columns += [f'any_value({value}) FILTER (series_id = {n:d}) AS "{n:d}"' for n in one.series_ids]
+        source = f"SELECT series_id, at_ns, value AS {value} FROM ({points_sql(parts[one.type], one)})"  # noqa: S608
+        if newest is not None:
+            source = f"SELECT * FROM ({source} ORDER BY at_ns DESC LIMIT {newest * len(one.series_ids):d})"  # noqa: S608
+        sources.append(source)
+    rows = f"SELECT {', '.join(columns)} FROM ({' UNION ALL BY NAME '.join(sources)}) GROUP BY at_ns"  # noqa: S608
+    if newest is not None:
+        rows = f"SELECT * FROM ({rows} ORDER BY at_ns DESC LIMIT {newest:d})"  # noqa: S608
+    return f"{rows} ORDER BY at_ns"
 
 
-def maxima_sql(series_ids: Iterable[int], value_type: ValueType) -> str:
+def maxima_sql(parts: Sequence[Part], wanted: Selection) -> str:
     """Series and the greatest of its values that were not replaced."""
-    latest = _latest_sql(value_type, series_ids, "", None)
-    value = _value_name(value_type)
-    return f"SELECT series_id, max({value}) FROM ({latest}) GROUP BY series_id"  # noqa: S608 - integers only
+    return f"SELECT series_id, max(value) FROM ({points_sql(parts, wanted)}) GROUP BY series_id"  # noqa: S608
 
 
-def newest_times_sql(series_ids: Iterable[int], value_type: ValueType) -> str:
-    """Series and the latest of its times."""
-    table, ids = hot_table(value_type), in_list(series_ids)
-    return f"SELECT series_id, max(at_ns) FROM {table} WHERE series_id IN {ids} GROUP BY series_id"  # noqa: S608
+def newest_times_sql(parts: Sequence[Part], wanted: Selection) -> str:
+    """Series and the latest of its times, for which it does not matter which of two values stands."""
+    of_parts = " UNION ALL ".join(
+        f"SELECT series_id, max(at_ns) AS at_ns FROM ({_part_sql(part, wanted)}) GROUP BY series_id"  # noqa: S608
+        for part in parts
+    )
+    return f"SELECT series_id, max(at_ns) FROM ({of_parts}) GROUP BY series_id"  # noqa: S608
 
 
-def times_sql(series_id: int, value_type: ValueType, at_ns: Iterable[int]) -> str:
+def times_sql(parts: Sequence[Part], wanted: Selection, at_ns: Iterable[int]) -> str:
     """Those of the given times at which a series has a point."""
-    table, times = hot_table(value_type), in_list(at_ns)
-    return f"SELECT DISTINCT at_ns FROM {table} WHERE series_id = {series_id:d} AND at_ns IN {times}"  # noqa: S608
-
-
-def _rows_sql(series_of: Mapping[ValueType, list[int]], span: str, limits: Mapping[ValueType, int]) -> str:
-    columns = ["at_ns"]
-    for value_type, ids in series_of.items():
-        value, count = _value_name(value_type), _count_name(value_type)
-        columns += [f'any_value({value}) FILTER (series_id = {series_id:d}) AS "{series_id:d}"' for series_id in ids]
-        columns.append(f"sum({count})::BIGINT AS {count}")
-    sources = " UNION ALL BY NAME ".join(
-        _latest_sql(value_type, ids, span, limits.get(value_type)) for value_type, ids in series_of.items()
-    )
-    return f"SELECT {', '.join(columns)} FROM ({sources}) GROUP BY at_ns ORDER BY at_ns"  # noqa: S608
-
-
-def _latest_sql(value_type: ValueType, series_ids: Iterable[int], span: str, limit: int | None) -> str:
-    """One row for each series and time: the latest value, and how many rows the table had for it.
-
-    With a limit, of the table's rows with the latest times only.
-    """
-    latest = "" if limit is None else f" ORDER BY at_ns DESC LIMIT {limit:d}"
-    return (
-        f"SELECT series_id, at_ns, arg_max(value, arrival) AS {_value_name(value_type)}, "  # noqa: S608
-        f"count(*) AS {_count_name(value_type)} "
-        f"FROM (SELECT series_id, at_ns, value, rowid AS arrival FROM {hot_table(value_type)} "
-        f"WHERE series_id IN {in_list(series_ids)}{span}{latest}) GROUP BY series_id, at_ns"
-    )
-
-
-def _value_name(value_type: ValueType) -> str:
-    return f"value_{value_type.name.lower()}"
-
-
-def _count_name(value_type: ValueType) -> str:
-    return f"count_{value_type.name.lower()}"
-
-
-def _taken(table: pa.Table, value_type: ValueType) -> int:
-    return pc.sum(table.column(_count_name(value_type)), min_count=0).as_py() or 0
+    return f"SELECT DISTINCT at_ns FROM ({points_sql(parts, wanted)}) WHERE at_ns IN {in_list(at_ns)}"  # noqa: S608

@@ -1,4 +1,5 @@
-"""The DuckDB store: transactions and threads. SQL of queries is in `reading`, opening of files in `files`.
+"""The DuckDB store: what `Store` asks for, in transactions. SQL of queries is in `reading`, opening of files in
+`files`, moving of points into sorted runs in `upkeep`.
 
 Durability: DuckDB writes a transaction to its write-ahead log with one write and one fdatasync before the commit
 returns. When the log passes its limit, the committing call also moves it into the database file and waits for that,
@@ -8,13 +9,13 @@ meanwhile, so the limit is kept small enough that a stall is short.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from headwater.errors import StorageError
 from headwater.model.series import Series, SeriesKey, ValueType
@@ -22,21 +23,28 @@ from headwater.store import ARROW_TYPES, Batch
 from headwater.store.duck.errors import engine_errors
 from headwater.store.duck.files import open_database
 from headwater.store.duck.incoming import SERIES_SCHEMA, Incoming, points_schema, points_table, series_table
+from headwater.store.duck.layout import Part
 from headwater.store.duck.reading import (
+    Selection,
     in_list,
     maxima_sql,
     newest_times_sql,
-    read_rows,
-    span_condition,
+    rows_sql,
+    selection,
     times_sql,
 )
-from headwater.store.duck.schema import SQL_TYPES, hot_table
+from headwater.store.duck.schema import SQL_TYPES
+from headwater.store.duck.tables import Tables
+from headwater.store.duck.upkeep import DELETIONS_WAIT_S, HOT_ROWS, Upkeep, prepare_append
 
 WAL_LIMIT_MB = 8
 """About 340,000 points, and 20 ms for the commit that passes it (16: 35 ms; 64: 110 ms; 4: still 20 ms, more often)."""
 
 _CATALOGUE_ROWS = 10_000
 """How many series are turned into Python objects at a time."""
+_GUESSED_INTERVAL_NS = 10_000_000_000
+"""How far apart rows are taken to be when the newest are looked for; the guess is widened until it was enough. Without
+a bound, all of a long series would have to be read."""
 
 
 def open_duck_store(
@@ -45,11 +53,15 @@ def open_duck_store(
     memory_limit_mb: int = 1024,
     threads: int = 2,
     wal_limit_mb: int = WAL_LIMIT_MB,
+    hot_rows: int = HOT_ROWS,
+    deletions_wait_s: float = DELETIONS_WAIT_S,
+    now_s: Callable[[], float] = time.monotonic,
 ) -> DuckStore:
     """Open the store in a directory of its own, which is made (for this user alone) if there is none.
 
     Args: `memory_limit_mb`, above which queries use files in the directory; `threads` that one query may use;
-    `wal_limit_mb`: size of the log at which a commit also moves it into the database file.
+    `wal_limit_mb`: size of the log at which a commit also moves it into the database file; the others: see `Upkeep`.
+
     Raises `ConfigurationError` when the directory is in use by another process, holds something else or a newer
     format, and `StorageError` when its file is damaged.
     """
@@ -60,7 +72,9 @@ def open_duck_store(
     }
     connection = open_database(directory, settings)
     try:
-        return DuckStore(connection)
+        with engine_errors("read where its points are"):
+            tables = Tables(connection, directory)
+        return DuckStore(tables, Upkeep(tables, hot_rows, deletions_wait_s, now_s))
     except BaseException:
         connection.close()
         raise
@@ -69,38 +83,39 @@ def open_duck_store(
 class DuckStore:
     """A `Store` in a DuckDB database. Made by `open_duck_store`."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
-        self._connection = connection
-        self._writing = threading.Lock()
-        self._is_closed = False
+    def __init__(self, tables: Tables, upkeep: Upkeep) -> None:
+        self._tables = tables
+        self._upkeep = upkeep
         self._types: dict[int, ValueType] = {}
         self._incoming = {value_type: Incoming(points_schema(value_type)) for value_type in SQL_TYPES}
         self._incoming_series = Incoming(SERIES_SCHEMA)
         with engine_errors("read its catalogue"):
-            self._prepare_appends()
-            found = connection.execute("SELECT id, type FROM series").fetchall()
+            self._prepare_appends(tables.connection)
+            found = tables.connection.execute("SELECT id, type FROM series").fetchall()
         self._types.update((series_id, ValueType(number)) for series_id, number in found)
 
     def append(self, batch: Batch) -> None:
         filled = {value_type: columns for value_type, columns in batch.columns.items() if len(columns)}
-        statements = [f"EXECUTE append_{hot_table(value_type)}" for value_type in filled]
+        statements = [f"EXECUTE append_{value_type.name.lower()}" for value_type in filled]
         if batch.new_series:
             statements.append("EXECUTE append_series")
-        with self._writing, engine_errors("append points"):
-            self._check_open()
+        tables = self._tables
+        with tables.writing, engine_errors("append points"):
+            tables.check_open()
             if not statements:
                 return
-            # Several statements go in one call: each call hands the interpreter's lock back and forth.
-            sql = statements[0] if len(statements) == 1 else "; ".join(["BEGIN", *statements, "COMMIT"])
             new_types = self._types_of_new(batch.new_series)
             try:
                 for value_type, columns in filled.items():
-                    self._incoming[value_type].put(points_table(value_type, columns))
+                    points = points_table(value_type, columns)
+                    self._incoming[value_type].put(points)
+                    # Before the commit, like the types: a reader must not find a point where it was told there is none.
+                    span = pc.min_max(points.column("at_ns"))
+                    tables.layouts[value_type].active.reach(len(columns), span["min"].as_py(), span["max"].as_py())
                 if batch.new_series:
                     self._incoming_series.put(series_table(batch.new_series))
-                # Before the commit: a read that sees the points must know the types of all of them.
                 self._types.update(new_types)
-                self._write(sql)
+                tables.write(*statements)
             except BaseException:
                 for series_id in new_types:
                     self._types.pop(series_id, None)
@@ -111,7 +126,7 @@ class DuckStore:
                 self._incoming_series.clear()
 
     def catalogue(self) -> Iterator[Series]:
-        with engine_errors("read its catalogue"), self._cursor() as cursor:
+        with engine_errors("read its catalogue"), self._tables.cursor() as cursor:
             cursor.execute("SELECT id, bucket_id, measurement, tags, field, type FROM series ORDER BY id")
             while rows := cursor.fetchmany(_CATALOGUE_ROWS):
                 for series_id, bucket_id, measurement, tags, field, number in rows:
@@ -126,104 +141,125 @@ class DuckStore:
         end_ns: int | None = None,
         newest: int | None = None,
     ) -> pa.Table:
+        self._tables.check_open()
         wanted = list(dict.fromkeys(series_ids))
         types = self._types_of(wanted)
-        with engine_errors("read points"), self._cursor() as cursor:
-            if types and newest != 0:
-                found = read_rows(
-                    lambda sql: cursor.sql(sql).to_arrow_table(), types, span_condition(start_ns, end_ns), newest
+        found = _empty_rows(types)
+        if types and newest != 0:
+            with engine_errors("read points"):
+                found = self._tables.read(
+                    lambda cursor: self._read_rows(cursor, self._selections(types, start_ns, end_ns), newest)
                 )
-            else:
-                found = _empty_rows(types)
         columns = {"at_ns": found.column("at_ns")}
         for series_id in wanted:
             name = str(series_id)
             columns[name] = found.column(name) if series_id in types else pa.nulls(found.num_rows)
         return pa.table(columns)
 
+    def _read_rows(
+        self, cursor: duckdb.DuckDBPyConnection, wanted: Sequence[Selection], newest: int | None
+    ) -> pa.Table:
+        parts = {one.type: self._tables.layouts[one.type].parts() for one in wanted}
+        filled = [part for of_type in parts.values() for part in of_type if part.rows]
+        if newest is None or not filled:
+            return cursor.sql(rows_sql(parts, wanted, newest)).to_arrow_table()
+        end_ns = min(wanted[0].end_ns, max(part.last_ns for part in filled) + 1)
+        first_ns = max(wanted[0].start_ns, min(part.first_ns for part in filled))
+        span_ns = newest * _GUESSED_INTERVAL_NS
+        while True:
+            start_ns = max(end_ns - span_ns, first_ns)
+            late = [one._replace(start_ns=max(one.start_ns, start_ns)) for one in wanted]
+            found = cursor.sql(rows_sql(parts, late, newest)).to_arrow_table()
+            if found.num_rows >= newest or start_ns == first_ns:
+                return found
+            span_ns *= min(64, max(8, 2 * newest // found.num_rows)) if found.num_rows else 64
+
     def maxima(self, series_ids: Sequence[int]) -> Mapping[int, int]:
         types = self._types_of(series_ids)
-        maxima: dict[int, int] = {}
-        with engine_errors("read points"), self._cursor() as cursor:
-            for value_type in (ValueType.INTEGER, ValueType.UNSIGNED):
-                ids = [series_id for series_id, its_type in types.items() if its_type is value_type]
-                if ids:
-                    maxima.update(cursor.execute(maxima_sql(ids, value_type)).fetchall())
-        return maxima
+        integers = {i: t for i, t in types.items() if t in (ValueType.INTEGER, ValueType.UNSIGNED)}
+        return self._aggregated(integers, maxima_sql)
 
     def newest_times(self, series_ids: Sequence[int]) -> Mapping[int, int]:
-        newest: dict[int, int] = {}
-        ids_of: dict[ValueType, list[int]] = {}
-        for series_id, value_type in self._types_of(series_ids).items():
-            ids_of.setdefault(value_type, []).append(series_id)
-        with engine_errors("read points"), self._cursor() as cursor:
-            for value_type, ids in ids_of.items():
-                newest.update(cursor.execute(newest_times_sql(ids, value_type)).fetchall())
-        return newest
+        return self._aggregated(self._types_of(series_ids), newest_times_sql)
+
+    def _aggregated(
+        self, types: Mapping[int, ValueType], sql_of: Callable[[Sequence[Part], Selection], str]
+    ) -> Mapping[int, int]:
+        """One number for each series that has points."""
+
+        def read(cursor: duckdb.DuckDBPyConnection) -> dict[int, int]:
+            found: dict[int, int] = {}
+            for one in self._selections(types, None, None):
+                parts = self._tables.layouts[one.type].parts()
+                found.update(cursor.execute(sql_of(parts, one)).fetchall())
+            return found
+
+        self._tables.check_open()
+        with engine_errors("read points"):
+            return self._tables.read(read)
 
     def times(self, series_id: int, at_ns: Collection[int]) -> set[int]:
-        value_type = self._types.get(series_id)
-        with engine_errors("read points"), self._cursor() as cursor:
-            if value_type is None or not at_ns:
-                return set()
-            return {row[0] for row in cursor.execute(times_sql(series_id, value_type, at_ns)).fetchall()}
+        self._tables.check_open()
+        types = self._types_of([series_id])
+        if not types or not at_ns:
+            return set()
+
+        def read(cursor: duckdb.DuckDBPyConnection) -> set[int]:
+            (one,) = self._selections(types, min(at_ns), max(at_ns) + 1)
+            sql = times_sql(self._tables.layouts[one.type].parts(), one, at_ns)
+            return {row[0] for row in cursor.execute(sql).fetchall()}
+
+        with engine_errors("read points"):
+            return self._tables.read(read)
 
     def delete(self, series_ids: Sequence[int], *, start_ns: int | None = None, end_ns: int | None = None) -> None:
-        with self._writing, engine_errors("delete points"):
-            self._check_open()
+        tables = self._tables
+        with tables.writing, engine_errors("delete points"):
+            tables.check_open()
             types = self._types_of(series_ids)
             if not types:
                 return
-            condition = f"series_id IN {in_list(types)}{span_condition(start_ns, end_ns)}"
-            statements = [
-                f"DELETE FROM {hot_table(value_type)} WHERE {condition}"  # noqa: S608 - integers only
-                for value_type in sorted(set(types.values()))
-            ]
-            if start_ns is None and end_ns is None:
-                statements.append(f"DELETE FROM series WHERE id IN {in_list(types)}")  # noqa: S608
-            self._write("; ".join(["BEGIN", *statements, "COMMIT"]))
-            if start_ns is None and end_ns is None:
+            statements: list[str] = []
+            for one in self._selections(types, start_ns, end_ns):
+                statements += self._upkeep.delete_statements(one)
+            is_whole = start_ns is None and end_ns is None
+            if is_whole:
+                statements.append(f"DELETE FROM series WHERE id IN {in_list(types)}")  # noqa: S608 - integers only
+            tables.write(*statements)
+            if is_whole:
                 for series_id in types:
                     del self._types[series_id]
 
-    def close(self) -> None:
-        with self._writing, engine_errors("close its files"):
-            self._is_closed = True
-            self._connection.close()
+    def maintain(self) -> bool:
+        with engine_errors("put its files in order"):
+            return self._upkeep.step()
 
-    def _prepare_appends(self) -> None:
-        for value_type, sql_type in SQL_TYPES.items():
-            table = hot_table(value_type)
-            self._connection.register(f"incoming_{table}", self._incoming[value_type])
-            self._connection.execute(
-                f"PREPARE append_{table} AS INSERT INTO {table} "  # noqa: S608 - constants
-                f"SELECT series_id, at_ns, value::{sql_type} FROM incoming_{table}"
-            )
-        self._connection.register("incoming_series", self._incoming_series)
-        self._connection.execute(
+    def interrupt_maintenance(self) -> None:
+        self._upkeep.interrupt()
+
+    def close(self) -> None:
+        with engine_errors("close its files"):
+            self._tables.close()
+
+    def _prepare_appends(self, connection: duckdb.DuckDBPyConnection) -> None:
+        for value_type, incoming in self._incoming.items():
+            connection.register(f"incoming_{value_type.name.lower()}", incoming)
+            connection.execute(prepare_append(self._tables.layouts[value_type].active))
+        connection.register("incoming_series", self._incoming_series)
+        connection.execute(
             "PREPARE append_series AS INSERT INTO series "
             "SELECT id, bucket_id, measurement, tags, field, type FROM incoming_series"
         )
 
-    def _check_open(self) -> None:
-        if self._is_closed:
-            raise StorageError("The telemetry store is closed.")
+    def _selections(self, types: Mapping[int, ValueType], start_ns: int | None, end_ns: int | None) -> list[Selection]:
+        """What is wanted of each type. To be asked for within `Tables.read`."""
+        ids_of: dict[ValueType, list[int]] = {}
+        for series_id, value_type in types.items():
+            ids_of.setdefault(value_type, []).append(series_id)
+        has_deletions = self._tables.has_deletions
+        return [selection(t, ids, start_ns, end_ns, has_deletions=has_deletions) for t, ids in ids_of.items()]
 
-    def _cursor(self) -> closing[duckdb.DuckDBPyConnection]:
-        """A connection of a reader's own, to be used in a `with` statement."""
-        self._check_open()
-        return closing(self._connection.cursor())
-
-    def _write(self, sql: str) -> None:
-        """Run one transaction; if it fails, nothing of it stays and the connection is ready for the next."""
-        try:
-            self._connection.execute(sql)
-        except BaseException:  # whatever it was, no transaction may stay open: the next batch would end up in it
-            with suppress(duckdb.Error):  # none is open where the failing statement was a transaction of its own
-                self._connection.rollback()
-            raise
-
-    def _types_of(self, series_ids: Sequence[int]) -> dict[int, ValueType]:
+    def _types_of(self, series_ids: Iterable[int]) -> dict[int, ValueType]:
         """The types of those series that exist, in the given order."""
         found = ((series_id, self._types.get(series_id)) for series_id in series_ids)  # a writer may delete meanwhile
         return {series_id: value_type for series_id, value_type in found if value_type is not None}

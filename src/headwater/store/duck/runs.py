@@ -1,0 +1,116 @@
+"""Files of sorted points: writes them, attaches them, takes them away. Knows no generations and no deletions.
+
+A run is written under a name of its own, put on disk, and only then given its final name: whatever is found under
+that name is whole. Which of the files count is said by the table `runs`; the others are leftovers of an interruption.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import duckdb
+
+from headwater.store.duck.directories import sync_directory, sync_file
+
+SLICE_ROWS = 4_000_000
+"""So many rows are sorted at a time, which takes about 300 MB: sorting is what needs the most memory here."""
+_UNITS_NS = (1_000_000_000, 1_000_000, 1_000)
+_RUN_NAME = re.compile(r"run-(\d+)\.duckdb")
+
+
+class Written(NamedTuple):
+    """What a run that was written has in it."""
+
+    rows: int
+    first_ns: int
+    last_ns: int
+    unit_ns: int
+
+
+def run_path(directory: Path, number: int) -> Path:
+    return directory / f"run-{number:d}.duckdb"
+
+
+def write_run(
+    cursor: duckdb.DuckDBPyConnection, directory: Path, number: int, points_sql: str, slice_rows: int = SLICE_ROWS
+) -> Written | None:
+    """Write the points that a query gives (`series_id, at_ns, value`, no two of one series and time) into a file.
+
+    Answers None, and leaves no file, when there are no points. The answer may say more than there is, if points are
+    deleted meanwhile.
+    """
+    units = ", ".join(f"bool_and(at_ns % {unit_ns:d} = 0)" for unit_ns in _UNITS_NS)
+    found = cursor.execute(f"SELECT count(*), min(at_ns), max(at_ns), {units} FROM ({points_sql})").fetchone()  # noqa: S608
+    assert found is not None
+    rows, first_ns, last_ns, *fitting = found
+    if not rows:
+        return None
+    unit_ns = next((unit_ns for unit_ns, fits in zip(_UNITS_NS, fitting, strict=True) if fits), 1)
+    path = run_path(directory, number)
+    unfinished = path.with_suffix(".new")
+    _remove(unfinished)
+    name = f"building_{number:d}"
+    cursor.execute(f"ATTACH {_quoted(unfinished)} AS {name}")
+    try:
+        source = f"SELECT series_id, at_ns // {unit_ns:d} AS time, value FROM ({points_sql})"  # noqa: S608
+        cursor.execute(f"CREATE TABLE {name}.points AS {source} LIMIT 0")
+        for condition in _slices(cursor, points_sql, rows, slice_rows):
+            cursor.execute(f"INSERT INTO {name}.points {source} WHERE {condition} ORDER BY series_id, time")
+    finally:
+        cursor.execute(f"DETACH {name}")
+    unfinished.chmod(0o600)
+    sync_file(unfinished)
+    unfinished.replace(path)
+    sync_directory(directory)
+    return Written(rows, first_ns, last_ns, unit_ns)
+
+
+def _slices(cursor: duckdb.DuckDBPyConnection, points_sql: str, rows: int, slice_rows: int) -> Iterator[str]:
+    """Conditions for portions of whole series that are about so long, in the order of the series."""
+    last_of_slices: list[int] = []
+    if rows > slice_rows:
+        so_far = "sum(count(*)) OVER (ORDER BY series_id)"
+        found = cursor.execute(
+            f"SELECT max(series_id) FROM (SELECT series_id, {so_far} AS so_far FROM ({points_sql}) "  # noqa: S608
+            f"GROUP BY series_id) GROUP BY so_far // {slice_rows:d} ORDER BY 1"
+        )
+        last_of_slices = [last for (last,) in found.fetchall()][:-1]
+    after = -1
+    for last in last_of_slices:
+        yield f"series_id > {after:d} AND series_id <= {last:d}"
+        after = last
+    yield f"series_id > {after:d}"
+
+
+def attach_run(cursor: duckdb.DuckDBPyConnection, directory: Path, number: int) -> None:
+    cursor.execute(f"ATTACH {_quoted(run_path(directory, number))} AS run_{number:d} (READ_ONLY)")
+
+
+def drop_run(cursor: duckdb.DuckDBPyConnection, directory: Path, number: int) -> None:
+    """Let go of a file that does not count any more. Queries that read it go on; its room is free when they end."""
+    cursor.execute(f"DETACH DATABASE IF EXISTS run_{number:d}")
+    _remove(run_path(directory, number))
+
+
+def remove_leftovers(directory: Path, numbers: Collection[int]) -> list[Path]:
+    """Remove files of runs that do not count, and unfinished ones; which they were."""
+    leftovers = list(directory.glob("run-*.new"))
+    for path in directory.glob("run-*.duckdb"):
+        found = _RUN_NAME.fullmatch(path.name)
+        if found and int(found[1]) not in numbers:
+            leftovers.append(path)
+    for path in leftovers:
+        _remove(path)
+    return leftovers
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.with_name(path.name + ".wal").unlink(missing_ok=True)
+
+
+def _quoted(path: Path) -> str:
+    return "'" + str(path).replace("'", "''") + "'"

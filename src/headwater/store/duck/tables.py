@@ -1,0 +1,133 @@
+"""What the store's writers and readers share: the connection, where the points are, and the one lock of writers.
+
+Reading takes no lock. A reader first fixes its view of the tables, then asks where the points are: it may learn of
+more than its view has, never of less. If a table or a file is gone by the time it is read, its points are elsewhere
+now, and the reader begins anew.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TypeVar
+
+import duckdb
+
+from headwater.errors import StorageError
+from headwater.model.series import ValueType
+from headwater.store.duck.layout import Hot, Layout, Run
+from headwater.store.duck.runs import attach_run, remove_leftovers, run_path
+from headwater.store.duck.schema import SQL_TYPES, hot_table
+
+T = TypeVar("T")
+
+_MAX_TRIES = 20
+"""A query that begins anew so often is not unlucky: something is wrong."""
+
+
+class Tables:
+    """The parts of one store. Whoever changes anything holds `writing`."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, directory: Path) -> None:
+        self.connection = connection
+        """For writers."""
+        self.directory = directory
+        self.writing = threading.Lock()
+        self.is_closed = False
+        runs = self._load_runs()
+        remove_leftovers(directory, {run.number for run in runs})
+        for run in runs:
+            self._attach(run)
+        hots = self._load_hots()
+        self.layouts = {
+            value_type: Layout(
+                tuple(run for run in runs if run.type is value_type),
+                tuple(hot for hot in hots if hot.type is value_type),
+            )
+            for value_type in SQL_TYPES
+        }
+        """Where the points of each type are; see `Layout`."""
+        self.last_run = max((run.number for run in runs), default=0)
+        known, last = connection.execute("SELECT count(*), coalesce(max(number), 0) FROM deletions").fetchall()[0]
+        self.has_deletions = known > 0
+        """Whether some are waiting to be carried out in runs. May be true too long, never too short."""
+        self.last_deletion: int = max([last, *(run.deletions_applied for run in runs)])
+
+    def _load_runs(self) -> list[Run]:
+        found = self.connection.execute(
+            "SELECT number, type, first_generation, last_generation, rows, first_ns, last_ns, unit_ns, "
+            "deletions_applied FROM runs ORDER BY last_generation"
+        ).fetchall()
+        return [Run(number, ValueType(type_number), *rest) for number, type_number, *rest in found]
+
+    def _attach(self, run: Run) -> None:
+        """Raises StorageError for a file that is missing or damaged: without it, the store is not what it was."""
+        path = run_path(self.directory, run.number)
+        if not path.exists():
+            raise StorageError(f"{path} is missing: restore it from a backup, or the whole directory.")
+        try:
+            attach_run(self.connection, self.directory, run.number)
+        except duckdb.Error as error:
+            raise StorageError(f"{path} cannot be opened, it may be damaged: restore it from a backup.") from error
+
+    def _load_hots(self) -> list[Hot]:
+        hots = []
+        generations = self.connection.execute("SELECT type, number FROM generations ORDER BY number").fetchall()
+        for type_number, generation in generations:
+            table = hot_table(ValueType(type_number), generation)
+            found = self.connection.execute(f"SELECT count(*), min(at_ns), max(at_ns) FROM {table}")  # noqa: S608
+            rows, first_ns, last_ns = found.fetchall()[0]
+            hot = Hot(ValueType(type_number), generation)
+            if rows:
+                hot.reach(rows, first_ns, last_ns)
+            hots.append(hot)
+        return hots
+
+    def check_open(self) -> None:
+        """Raises StorageError after `close`."""
+        if self.is_closed:
+            raise StorageError("The telemetry store is closed.")
+
+    def write(self, *statements: str) -> None:
+        """Run statements in one transaction; if it fails, nothing of it stays and the connection is ready for the
+        next. Several go in one call: each call hands the interpreter's lock back and forth."""
+        sql = statements[0] if len(statements) == 1 else "; ".join(["BEGIN", *statements, "COMMIT"])
+        try:
+            self.connection.execute(sql)
+        except BaseException:  # whatever it was, no transaction may stay open: the next batch would end up in it
+            with suppress(duckdb.Error):  # none is open where the failing statement was a transaction of its own
+                self.connection.rollback()
+            raise
+
+    @contextmanager
+    def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection of one's own beside the writer's."""
+        self.check_open()
+        cursor = self.connection.cursor()
+        try:
+            yield cursor
+        finally:
+            cursor.close()
+
+    def read(self, work: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+        """Do reading work with a view of all tables at one moment. It is done again if what it reads was moved."""
+        for tries_left in reversed(range(_MAX_TRIES)):
+            before = dict(self.layouts)
+            with self.cursor() as cursor:
+                cursor.execute("BEGIN; SELECT 1 FROM meta").fetchall()  # only what is looked at fixes the view
+                try:
+                    return work(cursor)
+                except (duckdb.CatalogException, duckdb.BinderException):
+                    with self.writing:  # a change that is on disk already may only now become known
+                        has_moved = self.layouts != before
+                    if not has_moved or not tries_left:
+                        raise
+        raise AssertionError("the last try returns or raises")
+
+    def close(self) -> None:
+        """Release the files, once reads that are under way have ended."""
+        with self.writing:
+            self.is_closed = True
+            self.connection.close()
