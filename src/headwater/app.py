@@ -243,6 +243,7 @@ def _open_store(settings: Settings) -> Store:
         threads=settings.store.threads or os.cpu_count() or 1,
         wal_limit_mb=settings.store.wal_limit_mb,
         hot_rows=settings.store.hot_points,
+        min_free_mb=settings.store.min_free_mb,
     )
 
 

@@ -433,6 +433,12 @@ class StoreSettings:
         "Size at which the write-ahead log is folded into the data file. Commits wait meanwhile, about 3 ms for each "
         "megabyte.",
     )
+    min_free_mb: int = setting(
+        64,
+        Whole(0, 1_000_000, "megabytes"),
+        "How much room is left free on the disk. When there is less, nothing more is stored, and whoever sends "
+        "something is told so; reading goes on, and storing too as soon as there is room again.",
+    )
     hot_points: int = setting(
         1_000_000,
         Whole(1_000, 100_000_000, "points"),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from headwater.mqtt.encode import render_packet
 from headwater.mqtt.packets import Publish
-from server import ChannelKeys, Server, start_server
+from server import ChannelKeys, Server, running_server, start_server
 
 CONNECTIONS = 20
 KILLS = 10
@@ -149,3 +149,22 @@ def _read_to_end(client: socket.socket) -> bytes:
     while chunk := client.recv(65_536):
         answer += chunk
     return answer
+
+
+def test_a_full_disk_refuses_what_comes_and_shows_what_there_is(tmp_path: Path) -> None:
+    """Played by asking for more free room than any disk of the tests has."""
+    with running_server(tmp_path) as server:
+        channel = server.create_channel()
+        assert server.call("GET", f"/update?api_key={channel.write_key}&field1=1").body == b"1"
+    with running_server(tmp_path, HEADWATER_STORE_MIN_FREE_MB="1000000") as server:
+        for number in range(3):
+            refused = server.call("GET", f"/update?api_key={channel.write_key}&field1={number}")
+            assert (refused.status, refused.body) == (503, b"0")
+        with server.mqtt_client() as client:
+            client.sendall(render_packet(Publish(f"channels/{channel.id}/publish", b"field1=5", 1, 7)))
+            assert client.recv(100) == b"", "no acknowledgement, but the end of the connection"
+        assert [entry["field1"] for entry in server.feeds(channel)] == ["1"]
+        assert server.log.count("storing failed") == 1
+        assert "free some room" in server.log
+    with running_server(tmp_path) as server:
+        assert server.call("GET", f"/update?api_key={channel.write_key}&field1=2").body == b"2"

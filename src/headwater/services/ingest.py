@@ -95,6 +95,8 @@ class Ingest:
         """Points in the open batch that make it full, beside what waits elsewhere."""
         self.stored_points = 0
         self.commits = 0
+        self._is_failing = False
+        """The last commit failed, and the log says so."""
 
     @property
     def pending_points(self) -> int:
@@ -221,12 +223,16 @@ class Ingest:
         failure = future.exception()
         error = None if failure is None else _storage_error(failure)
         if error is None:
+            if self._is_failing:
+                log.info("points can be stored again")
             self.stored_points += sealed.points
             self.commits += 1
         else:
-            log.error("storing failed", points=sealed.points, reason=str(error), cause=repr(error.__cause__))
+            if not self._is_failing:  # once an episode: commits are many
+                log.error("storing failed", points=sealed.points, reason=str(error), cause=repr(error.__cause__))
             # The series are known in memory by now, so a later batch has to introduce them to the store.
             self._open.batch.new_series[:0] = sealed.batch.new_series
+        self._is_failing = error is not None
         self._schedule_next()
         sealed.resolve(error)
         if error is None and sealed.observed:

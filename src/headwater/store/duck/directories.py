@@ -1,8 +1,9 @@
-"""What file systems need to be told so that a name survives a power failure."""
+"""What file systems need to be told so that a name survives a power failure, and how much room they have."""
 
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 
@@ -20,3 +21,8 @@ def sync_file(path: Path) -> None:
     """Put a file's content on disk."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())
+
+
+def free_bytes(directory: Path) -> int:
+    """How much room there is for this user's files."""
+    return shutil.disk_usage(directory).free

@@ -18,10 +18,10 @@ def engine_errors(doing: str) -> Iterator[None]:
     try:
         yield
     except duckdb.FatalException as error:
-        # DuckDB answers nothing more in this process; what was committed is there when the files are opened anew.
+        # DuckDB answers nothing more; what was committed is there when the files are opened anew.
         raise StorageError(
-            "The telemetry store has stopped, most likely because its disk is full or failing: "
-            "remedy that, then restart Headwater."
+            "The telemetry store has stopped, most likely because its disk is full or failing: remedy that, and it "
+            "goes on by itself."
         ) from error
     except (duckdb.Error, pa.ArrowException, UnicodeEncodeError) as error:
         raise StorageError(f"The telemetry store could not {doing} ({type(error).__name__}).") from error

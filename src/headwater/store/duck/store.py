@@ -9,8 +9,10 @@ meanwhile, so the limit is kept small enough that a stall is short.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
@@ -42,6 +44,7 @@ WAL_LIMIT_MB = 8
 
 _CATALOGUE_ROWS = 10_000
 """How many series are turned into Python objects at a time."""
+_REVIVE_EVERY_S = 2.0
 _GUESSED_INTERVAL_NS = 10_000_000_000
 """How far apart rows are taken to be when the newest are looked for; the guess is widened until it was enough. Without
 a bound, all of a long series would have to be read."""
@@ -56,11 +59,13 @@ def open_duck_store(
     hot_rows: int = HOT_ROWS,
     deletions_wait_s: float = DELETIONS_WAIT_S,
     now_s: Callable[[], float] = time.monotonic,
+    min_free_mb: int = 0,
 ) -> DuckStore:
     """Open the store in a directory of its own, which is made (for this user alone) if there is none.
 
     Args: `memory_limit_mb`, above which queries use files in the directory; `threads` that one query may use;
-    `wal_limit_mb`: size of the log at which a commit also moves it into the database file; the others: see `Upkeep`.
+    `wal_limit_mb`: size of the log at which a commit also moves it into the database file; `min_free_mb`:
+    see `Tables`; the others: see `Upkeep`.
 
     Raises `ConfigurationError` when the directory is in use by another process, holds something else or a newer
     format, and `StorageError` when its file is damaged.
@@ -70,26 +75,29 @@ def open_duck_store(
         "threads": str(threads),
         "checkpoint_threshold": f"{wal_limit_mb}MiB",
     }
-    connection = open_database(directory, settings)
+    with engine_errors("read where its points are"):
+        tables = Tables(lambda: open_database(directory, settings), directory, min_free_mb * 2**20)
     try:
-        with engine_errors("read where its points are"):
-            tables = Tables(connection, directory)
-        return DuckStore(tables, Upkeep(tables, hot_rows, deletions_wait_s, now_s))
+        return DuckStore(tables, Upkeep(tables, hot_rows, deletions_wait_s, now_s), now_s)
     except BaseException:
-        connection.close()
+        tables.close()
         raise
 
 
 class DuckStore:
     """A `Store` in a DuckDB database. Made by `open_duck_store`."""
 
-    def __init__(self, tables: Tables, upkeep: Upkeep) -> None:
+    def __init__(self, tables: Tables, upkeep: Upkeep, now_s: Callable[[], float]) -> None:
         self._tables = tables
         self._upkeep = upkeep
+        self._now_s = now_s
+        self._reviving = threading.Lock()
+        self._revive_at_s: float | None = None
+        """When to open the files anew, after the engine has given up."""
         self._types: dict[int, ValueType] = {}
         self._incoming = {value_type: Incoming(points_schema(value_type)) for value_type in SQL_TYPES}
         self._incoming_series = Incoming(SERIES_SCHEMA)
-        with engine_errors("read its catalogue"):
+        with self._engine("read its catalogue"):
             self._prepare_appends(tables.connection)
             found = tables.connection.execute("SELECT id, type FROM series").fetchall()
         self._types.update((series_id, ValueType(number)) for series_id, number in found)
@@ -100,10 +108,11 @@ class DuckStore:
         if batch.new_series:
             statements.append("EXECUTE append_series")
         tables = self._tables
-        with tables.writing, engine_errors("append points"):
+        with self._engine("append points"), tables.writing:
             tables.check_open()
             if not statements:
                 return
+            tables.check_room()
             new_types = self._types_of_new(batch.new_series)
             try:
                 for value_type, columns in filled.items():
@@ -126,7 +135,7 @@ class DuckStore:
                 self._incoming_series.clear()
 
     def catalogue(self) -> Iterator[Series]:
-        with engine_errors("read its catalogue"), self._tables.cursor() as cursor:
+        with self._engine("read its catalogue"), self._tables.cursor() as cursor:
             cursor.execute("SELECT id, bucket_id, measurement, tags, field, type FROM series ORDER BY id")
             while rows := cursor.fetchmany(_CATALOGUE_ROWS):
                 for series_id, bucket_id, measurement, tags, field, number in rows:
@@ -146,7 +155,7 @@ class DuckStore:
         types = self._types_of(wanted)
         found = _empty_rows(types)
         if types and newest != 0:
-            with engine_errors("read points"):
+            with self._engine("read points"):
                 found = self._tables.read(
                     lambda cursor: self._read_rows(cursor, self._selections(types, start_ns, end_ns), newest)
                 )
@@ -195,7 +204,7 @@ class DuckStore:
             return found
 
         self._tables.check_open()
-        with engine_errors("read points"):
+        with self._engine("read points"):
             return self._tables.read(read)
 
     def times(self, series_id: int, at_ns: Collection[int]) -> set[int]:
@@ -209,12 +218,12 @@ class DuckStore:
             sql = times_sql(self._tables.layouts[one.type].parts(), one, at_ns)
             return {row[0] for row in cursor.execute(sql).fetchall()}
 
-        with engine_errors("read points"):
+        with self._engine("read points"):
             return self._tables.read(read)
 
     def delete(self, series_ids: Sequence[int], *, start_ns: int | None = None, end_ns: int | None = None) -> None:
         tables = self._tables
-        with tables.writing, engine_errors("delete points"):
+        with self._engine("delete points"), tables.writing:
             tables.check_open()
             types = self._types_of(series_ids)
             if not types:
@@ -231,7 +240,7 @@ class DuckStore:
                     del self._types[series_id]
 
     def maintain(self) -> bool:
-        with engine_errors("put its files in order"):
+        with self._engine("put its files in order"):
             return self._upkeep.step()
 
     def interrupt_maintenance(self) -> None:
@@ -240,6 +249,34 @@ class DuckStore:
     def close(self) -> None:
         with engine_errors("close its files"):
             self._tables.close()
+
+    @contextmanager
+    def _engine(self, doing: str) -> Iterator[None]:
+        """Raise `StorageError` for the engine's errors. If it gave up (it does when it cannot move its log into its
+        file), open the files anew first: what was committed is in them."""
+        if self._revive_at_s is not None:
+            self._revive()
+        try:
+            with engine_errors(doing):
+                yield
+        except StorageError as error:
+            if isinstance(error.__cause__, duckdb.FatalException) and self._revive_at_s is None:
+                self._revive_at_s = self._now_s() + _REVIVE_EVERY_S
+            raise
+
+    def _revive(self) -> None:
+        with self._reviving:
+            if self._revive_at_s is None:  # somebody else has done it meanwhile
+                return
+            if self._now_s() < self._revive_at_s:
+                raise StorageError("The telemetry store has stopped, and will be opened again in a few seconds.")
+            self._revive_at_s = self._now_s() + _REVIVE_EVERY_S
+            with self._tables.writing, engine_errors("open its files again"):
+                self._tables.check_open()
+                self._tables.check_room()
+                self._tables.revive()
+                self._prepare_appends(self._tables.connection)
+            self._revive_at_s = None
 
     def _prepare_appends(self, connection: duckdb.DuckDBPyConnection) -> None:
         for value_type, incoming in self._incoming.items():

@@ -17,6 +17,7 @@ import duckdb
 
 from headwater.errors import StorageError
 from headwater.model.series import ValueType
+from headwater.store.duck.directories import free_bytes
 from headwater.store.duck.layout import Hot, Layout, Run
 from headwater.store.duck.runs import attach_run, remove_leftovers, run_path
 from headwater.store.duck.schema import SQL_TYPES, hot_table
@@ -28,14 +29,51 @@ _MAX_TRIES = 20
 
 
 class Tables:
-    """The parts of one store. Whoever changes anything holds `writing`."""
+    """The parts of one store. Whoever changes anything holds `writing`.
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, directory: Path) -> None:
-        self.connection = connection
-        """For writers."""
+    `min_free_bytes`: how much room is left to others on the disk. It is also what DuckDB needs to move its log into its
+    file: were that to fail, it would answer nothing more until it is opened anew.
+    """
+
+    def __init__(
+        self,
+        open_connection: Callable[[], duckdb.DuckDBPyConnection],
+        directory: Path,
+        min_free_bytes: int = 0,
+        room_of: Callable[[Path], int] = free_bytes,
+    ) -> None:
+        self._open_connection = open_connection
         self.directory = directory
+        self._min_free_bytes = min_free_bytes
+        self._room_of = room_of
         self.writing = threading.Lock()
         self.is_closed = False
+        self.connection = open_connection()
+        """For writers."""
+        try:
+            self._load()
+        except BaseException:
+            self.connection.close()
+            raise
+
+    def revive(self) -> None:
+        """Open the files anew after the engine has given up. The caller holds `writing`."""
+        with suppress(duckdb.Error):
+            self.connection.close()
+        self.connection = self._open_connection()
+        self._load()
+
+    def check_room(self, more_bytes: int = 0) -> None:
+        """Raises StorageError when there is not enough room on the disk, for so much more."""
+        if self._room_of(self.directory) < self._min_free_bytes + more_bytes:
+            raise StorageError(
+                f"The disk of {self.directory} is full but for {self._min_free_bytes // 2**20} MB (store.min_free_mb): "
+                "free some room, and storing goes on by itself."
+            )
+
+    def _load(self) -> None:
+        """Find out where the points are, and bring the files to what the tables say."""
+        connection, directory = self.connection, self.directory
         runs = self._load_runs()
         remove_leftovers(directory, {run.number for run in runs})
         for run in runs:

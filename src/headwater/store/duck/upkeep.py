@@ -24,6 +24,8 @@ HOT_ROWS = 1_000_000
 
 
 DELETIONS_WAIT_S = 60.0
+_ROOM_PER_ROW = 24
+"""Bytes that have to be free for a run: what its rows take if nothing can be compressed."""
 
 
 def prepare_append(hot: Hot) -> str:
@@ -101,6 +103,7 @@ class Upkeep:
         """Make one run of neighbouring parts, without what was replaced or deleted."""
         tables = self._tables
         parts = [*(run.part() for run in runs), *(hot.part() for hot in hots)]
+        tables.check_room(sum(part.rows for part in parts) * _ROOM_PER_ROW)
         number = tables.last_run = tables.last_run + 1
         with tables.cursor() as cursor:
             # Asked for first: of later deletions more may be carried out than is written down, which does no harm.
