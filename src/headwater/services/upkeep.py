@@ -6,6 +6,7 @@ import threading
 
 from headwater.errors import StorageError
 from headwater.logs import Log
+from headwater.priority import step_back
 from headwater.store import Store
 
 log = Log(__name__)
@@ -34,6 +35,7 @@ class StoreUpkeep:
             self._thread.join(0.05)
 
     def _work(self) -> None:
+        step_back()  # devices and people come first
         pause_s = 0.0
         while not self._stopping.wait(pause_s):
             pause_s = self._step()

@@ -13,6 +13,7 @@ from pathlib import Path
 import duckdb
 
 from headwater.errors import ConfigurationError, StorageError
+from headwater.priority import new_threads_step_back
 from headwater.store.duck.directories import sync_directory
 from headwater.store.duck.schema import APPLICATION, FORMAT_VERSION, create_statements, migrate_from_1
 
@@ -84,7 +85,9 @@ def _log_of(path: Path) -> Path:
 
 def _connect(path: Path, settings: Mapping[str, str]) -> duckdb.DuckDBPyConnection:
     try:
-        return duckdb.connect(path, config=dict(settings))
+        # DuckDB's own threads help with large queries and with upkeep; whoever waits for a commit does that by itself.
+        with new_threads_step_back():
+            return duckdb.connect(path, config=dict(settings))
     except duckdb.ProgrammingError as error:
         raise ConfigurationError(f"The telemetry store refuses a setting: {_first_line(error)}") from error
     except duckdb.Error as error:
