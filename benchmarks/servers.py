@@ -21,6 +21,8 @@ from pathlib import Path
 
 import duckdb
 
+from headwater.model.series import ValueType
+
 START_TIMEOUT_S = 20.0
 USER_NAME = "bench"
 
@@ -57,16 +59,29 @@ class Target:
 
     def check_disk(self, data: Path) -> None:
         """Count the entries in the files of a stopped server."""
-        with duckdb.connect(str(next((data / "telemetry").glob("*.duckdb"))), read_only=True) as connection:
-            found = dict(
-                connection.execute(
-                    "SELECT bucket_id, count(DISTINCT at_ns) FROM hot_integer JOIN series ON series_id = id "
-                    "WHERE field = 'entry_id' GROUP BY bucket_id"
-                ).fetchall()
-            )
+        found = _entries_on_disk(data / "telemetry")
         for channel_id, at_least in self.expected.items():
             if found.get(channel_id, 0) < at_least:
                 raise RuntimeError(f"{at_least} entries were taken, but {found.get(channel_id, 0)} are on disk")
+
+
+def _entries_on_disk(telemetry: Path) -> dict[int, int]:
+    """Bucket id to number of entries, read with DuckDB alone (docs/storage.md says what is where)."""
+    with duckdb.connect(str(telemetry / "points.duckdb"), read_only=True) as connection:
+        generations = connection.execute(
+            f"SELECT number FROM generations WHERE type = {ValueType.INTEGER:d}"
+        ).fetchall()
+        sources = [f"SELECT series_id, at_ns FROM hot_integer_{number}" for (number,) in generations]
+        runs = connection.execute(f"SELECT number, unit_ns FROM runs WHERE type = {ValueType.INTEGER:d}").fetchall()
+        for number, unit_ns in runs:
+            connection.execute(f"ATTACH '{telemetry}/run-{number}.duckdb' AS run_{number} (READ_ONLY)")
+            sources.append(f"SELECT series_id, time * {unit_ns} FROM run_{number}.points")
+        return dict(
+            connection.execute(
+                f"SELECT bucket_id, count(DISTINCT at_ns) FROM ({' UNION ALL '.join(sources)}) "
+                "JOIN series ON series_id = id WHERE field = 'entry_id' GROUP BY bucket_id"
+            ).fetchall()
+        )
 
 
 @contextmanager
