@@ -227,8 +227,8 @@ STATEMENTS = (
         "4.3.3-1",
         BOTH,
         "QoS 2, sender: an unused identifier, DUP 0, PUBREL for PUBREC, and no PUBLISH again after that.",
-        "A PUBREC for an identifier that is not known is answered too: the client's memory may be older than the "
-        "server's, and it must be able to finish. One packet has one short answer, and PUBCOMP has none.",
+        "A PUBREC for an identifier that is not known is overlooked: its PUBREL might meet the next message of that "
+        "identifier.",
     ),
     Statement(
         "4.3.3-2",

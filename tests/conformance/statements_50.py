@@ -451,8 +451,8 @@ STATEMENTS: tuple[Statement, ...] = (
         "4.3.3-4",
         BOTH,
         "A PUBREC below 80 is answered with PUBREL of the same identifier.",
-        "With code 92 where the identifier is not known: the client's memory may be older than the server's, and it "
-        "must be able to finish. One packet has one short answer, and PUBCOMP has none.",
+        "A PUBREC for an identifier that is not known is overlooked: its PUBREL (or the PUBCOMP that answers it) might "
+        "meet the next message of that identifier.",
     ),
     Statement("4.3.3-5", BOTH, "PUBREL is unacknowledged until its PUBCOMP comes."),
     Statement("4.3.3-6", BOTH, "After PUBREL, the message is not sent again."),

@@ -6,7 +6,7 @@ from __future__ import annotations
 from headwater.mqtt.answers import ProtocolHandler
 from headwater.mqtt.connecting import Connecting
 from headwater.mqtt.decode import parse_packet
-from headwater.mqtt.encode import PINGRESP, PUBCOMP_HEAD, PUBREL_HEAD
+from headwater.mqtt.encode import PINGRESP, PUBCOMP_HEAD
 from headwater.mqtt.errors import MqttProtocolError
 from headwater.mqtt.limits import (
     COPIES_PER_ACKNOWLEDGEMENT,
@@ -77,12 +77,8 @@ class ControlPackets(Connecting):
             return
         if session.has_sent(packet.packet_id):
             raise MqttProtocolError(f"{packet.type.name} is not the answer that its message waits for")
-        # Of nothing that is known: the client's memory may be older than ours, and it must be able to finish
-        # [MQTT-4.3.3-1]. It makes no room and does no harm, and has one short answer at most.
-        if packet.type is PacketType.PUBREC and packet.reason_code < ReasonCode.UNSPECIFIED_ERROR:
-            raw_id = packet.packet_id.to_bytes(2, "big")
-            code = ReasonCode.PACKET_IDENTIFIER_NOT_FOUND
-            self._output.append(self._refusal(PUBREL_HEAD, raw_id, code, ""))
+        # Of nothing that is known: the client's memory may be older than ours. It makes no room and does no harm. Not
+        # even PUBREC is answered: its PUBREL might meet the next message of this identifier.
 
     def _release(self, session: Session, packet_id: int) -> None:
         """PUBREL: an unknown identifier is answered too, because the peer must be able to finish [MQTT-4.3.3-11]."""
