@@ -18,8 +18,10 @@ from hypothesis import strategies as st
 from headwater.errors import StorageError
 from headwater.model.series import INTEGER_MAX, INTEGER_MIN, UNSIGNED_MAX, Series, SeriesKey, ValueType
 from headwater.store import ARROW_TYPES, Batch, Columns, Store
+from headwater.store.aggregates import Aggregate, Function
 from headwater.store.duck import open_duck_store
 from headwater.store.memory import MemoryStore
+from headwater.store.windows import Windows
 
 KEY = SeriesKey(7, "weather", (("room", "attic"), ("site", "")))
 UNKNOWN_ID = 999
@@ -339,6 +341,8 @@ def test_a_closed_store_refuses_everything(store: Store) -> None:
         lambda: list(store.catalogue()),
         lambda: store.rows([1]),
         lambda: store.rows([]),
+        lambda: store.windows([[1]], [Aggregate(Function.COUNT)], Windows(0, 1, every_ns=1)),
+        lambda: store.windows([], [], Windows(0, 1, every_ns=1)),
         lambda: store.maxima([1]),
         lambda: store.newest_times([1]),
         lambda: store.times(1, [1]),

@@ -11,11 +11,18 @@ from array import array
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 
 from headwater.model.series import Series, ValueType
+
+if TYPE_CHECKING:
+    from headwater.store.aggregates import Aggregate
+    from headwater.store.windows import Windows
+
+MAX_WINDOW_ROWS = 1_000_000
+"""The most windows, over all groups, that one answer has unless its caller says otherwise."""
 
 _ARRAY_CODES = {
     ValueType.FLOAT: "d",
@@ -114,6 +121,28 @@ class Store(Protocol):
         Returns columns `at_ns` (int64, ascending) and one per series named by `str(series_id)` in the given order
         (an id given twice counts once), typed by `ARROW_TYPES`, null where a series has no value at that time. An
         id that is not in the catalogue gives a column of type null.
+        """
+
+    def windows(
+        self,
+        groups: Sequence[Sequence[int]],
+        aggregates: Sequence[Aggregate],
+        windows: Windows,
+        *,
+        max_rows: int = MAX_WINDOW_ROWS,
+    ) -> pa.Table:
+        """Aggregates of the points in each window of time, for each group of series.
+
+        The points of all series of a group are taken together; a series may be in several groups. What the
+        aggregates are is said in `headwater.store.aggregates`, where windows begin in `headwater.store.windows`.
+
+        Returns one row for each group and window that has points, ascending: columns `group` (int64, the index in
+        `groups`), `at_ns` (int64, when the window begins) and one per aggregate, named by it (one given twice counts
+        once), typed as `answer_schema` says for the type that all series have, or for floats if there are
+        different types of numbers. Series that are not in the catalogue are as if without points.
+
+        Raises `BadRequest` for an aggregate that strings or booleans do not have, for strings, booleans and numbers
+        in one call, and for a sum or spread that an integer cannot hold; `TooLarge` for more than `max_rows` rows.
         """
 
     def maxima(self, series_ids: Sequence[int]) -> Mapping[int, int]:

@@ -10,7 +10,10 @@ import pyarrow as pa
 
 from headwater.errors import StorageError
 from headwater.model.series import Series, ValueType
-from headwater.store import ARROW_TYPES, Batch, Columns
+from headwater.store import ARROW_TYPES, MAX_WINDOW_ROWS, Batch, Columns
+from headwater.store.aggregates import Aggregate, answer_schema, checked, common_type, too_many_rows
+from headwater.store.aggregating import Point, aggregated, by_window
+from headwater.store.windows import Windows
 
 
 class MemoryStore:
@@ -65,6 +68,47 @@ class MemoryStore:
             column = columns.get(series_id, {})
             table[str(series_id)] = pa.array([column.get(at_ns) for at_ns in times], arrow_type)
         return pa.table(table)
+
+    def windows(
+        self,
+        groups: Sequence[Sequence[int]],
+        aggregates: Sequence[Aggregate],
+        windows: Windows,
+        *,
+        max_rows: int = MAX_WINDOW_ROWS,
+    ) -> pa.Table:
+        aggregates = list(dict.fromkeys(aggregates))
+        with self._lock:
+            self._check_open()
+            types = {n: self._series[n].type for ids in groups for n in ids if n in self._series}
+            points_of = {
+                n: [
+                    Point(at, n, value)
+                    for at, value in self._points.get(n, {}).items()
+                    if windows.start_ns <= at < windows.end_ns
+                ]
+                for n in types
+            }
+        value_type = common_type(types.values(), aggregates)
+        if value_type is ValueType.FLOAT:
+            points_of = {
+                n: [point._replace(value=float(point.value)) for point in points] for n, points in points_of.items()
+            }
+        times = [point.at_ns for points in points_of.values() for point in points]
+        progressions = windows.progressions(min(times), max(times)) if times else []
+        rows = [
+            [number, begins_ns, *(aggregated(one, value_type, points) for one in aggregates)]
+            for number, ids in enumerate(groups)
+            for begins_ns, points in by_window(
+                (point for n in dict.fromkeys(ids) for point in points_of.get(n, ())), progressions
+            ).items()
+        ]
+        if len(rows) > max_rows:
+            raise too_many_rows(max_rows)
+        schema = answer_schema(value_type, aggregates)
+        columns = zip(*rows, strict=True) if rows else [()] * len(schema)
+        arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
+        return checked(pa.table(arrays, schema=schema), value_type, aggregates)
 
     def maxima(self, series_ids: Sequence[int]) -> Mapping[int, int]:
         with self._lock:

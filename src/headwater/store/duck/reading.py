@@ -51,6 +51,15 @@ def in_list(integers: Iterable[int]) -> str:
     return f"({', '.join(f'{integer:d}' for integer in integers)})"
 
 
+def reach(parts: Iterable[Part], wanted: Selection) -> tuple[int, int] | None:
+    """The first and the last time that points of a selection may have; None when there are none."""
+    kept = [part for part in parts if part.rows and part.overlaps(wanted.start_ns, wanted.end_ns)]
+    if not kept or wanted.start_ns >= wanted.end_ns:
+        return None
+    first_ns, last_ns = min(part.first_ns for part in kept), max(part.last_ns for part in kept)
+    return max(first_ns, wanted.start_ns), min(last_ns, wanted.end_ns - 1)
+
+
 def points_sql(parts: Sequence[Part], wanted: Selection) -> str:
     """The points that stand, as `series_id, at_ns, value`: no two of one series and time.
 

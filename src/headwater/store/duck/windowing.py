@@ -1,0 +1,118 @@
+"""The SQL of window aggregates. Knows tables, series numbers and times; runs nothing.
+
+All that enters the SQL from outside is numbers, written as such. What each aggregate is stands in
+`headwater.store.aggregates`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from headwater.model.series import ValueType
+from headwater.store.aggregates import Aggregate, Function
+from headwater.store.duck.layout import LATEST_NS, Part
+from headwater.store.duck.reading import Selection, points_sql
+from headwater.store.duck.schema import SQL_TYPES
+from headwater.store.windows import Progression
+
+_MAX_CASES = 256
+"""So many progressions are told apart by comparing (100: 0.05 µs for each point). The cost grows with their number,
+that of the join which is used for more (0.2 µs) hardly does."""
+_OF_NEXT_SERIES = 2**63
+_SQL = {
+    Function.COUNT: "count(*)",
+    Function.SUM: "sum(value)",
+    Function.MEAN: "avg(value)",
+    Function.MEDIAN: "median(value)",
+    # The keys of a histogram ascend. (DuckDB's mode() takes any of several.)
+    Function.MODE: "map_keys(histogram(value))"
+    "[list_position(map_values(histogram(value)), list_max(map_values(histogram(value))))]",
+    Function.STDDEV: "stddev_samp(value)",
+    Function.SPREAD: "max(value) - min(value)",
+    Function.MIN: "min(value)",
+    Function.MAX: "max(value)",
+    Function.FIRST: "arg_min(value, at_ns)",
+    Function.LAST: "arg_max(value, at_ns)",
+}
+
+
+def windows_sql(
+    parts: Mapping[ValueType, Sequence[Part]],
+    wanted: Sequence[Selection],
+    groups: Sequence[Sequence[int]],
+    value_type: ValueType,
+    aggregates: Sequence[Aggregate],
+    progressions: Sequence[Progression],
+    last_ns: int,
+    max_rows: int,
+) -> str:
+    """The columns of `Store.windows`, at most `max_rows` of them; an integer that does not fit its type is null.
+
+    `wanted` are points of types whose values `value_type` can stand for; they have no time after `last_ns`, and none
+    before the first of `progressions`.
+    """
+    sources = [
+        f"SELECT series_id, at_ns, value::{SQL_TYPES[value_type]} AS value FROM ({points_sql(parts[one.type], one)})"  # noqa: S608 - numbers only, here and below
+        for one in wanted
+    ]
+    points = f"FROM ({' UNION ALL '.join(sources)}) points"
+    group = "0"
+    if len(groups) > 1 or any(one.series_ids is None for one in wanted):
+        group = "groups.number"
+        pairs = ", ".join(f"({n:d}, {number:d})" for number, ids in enumerate(groups) for n in dict.fromkeys(ids))
+        points += f" JOIN (VALUES {pairs}) groups(series_id, number) USING (series_id)"
+    begins = _begins_sql(progressions, last_ns)
+    if len(progressions) > _MAX_CASES:
+        rows = ", ".join(f"({first:d}, {last:d}, {every:d})" for first, last, every in progressions)
+        points += f" ASOF JOIN (VALUES {rows}) begun(first_ns, last_ns, every_ns) ON points.at_ns >= begun.first_ns"
+    is_of_one = all(len(set(ids)) <= 1 for ids in groups)
+    columns = "".join(f', {_aggregate_sql(one, value_type, is_of_one)} AS "{one.name}"' for one in aggregates)
+    return (
+        f'SELECT "group", window_ns AS at_ns{columns} FROM '  # noqa: S608
+        f'(SELECT {group}::BIGINT AS "group", {begins} AS window_ns, series_id, at_ns, value {points}) '
+        f'GROUP BY "group", window_ns ORDER BY "group", window_ns LIMIT {max_rows:d}'
+    )
+
+
+def _aggregate_sql(aggregate: Aggregate, value_type: ValueType, is_of_one: bool) -> str:
+    """An aggregate of `value`; `is_of_one`: no group has two series, so that no time is there twice."""
+    is_integer = value_type in (ValueType.INTEGER, ValueType.UNSIGNED)
+    match aggregate.function:
+        case Function.PERCENTILE:
+            # Written out, it is a DECIMAL, with which DuckDB finds the rank in exact arithmetic.
+            return f"quantile_disc(value, {aggregate.fraction:f})"
+        case Function.SUM if is_integer:
+            return f"TRY_CAST(sum(value) AS {SQL_TYPES[value_type]})"
+        case Function.SPREAD if is_integer:
+            return f"TRY_CAST(max(value)::HUGEINT - min(value)::HUGEINT AS {SQL_TYPES[value_type]})"
+        case (Function.FIRST | Function.LAST) as function if not is_of_one:
+            name = "arg_min" if function is Function.FIRST else "arg_max"
+            # One number to compare is twice as fast as a row of two.
+            return f"{name}(value, at_ns::HUGEINT * {_OF_NEXT_SERIES:d} + series_id)"
+        case function:
+            return _SQL[function]
+
+
+def _begins_sql(progressions: Sequence[Progression], last_ns: int) -> str:
+    """When the window of `at_ns` begins, which is not after `last_ns`."""
+    # Differences of times may need a bit more than times do; that is slow, and never so with times of one century.
+    wide = "::HUGEINT" if last_ns - progressions[0].first_ns > LATEST_NS else ""
+    if len(progressions) > _MAX_CASES:
+        return f"least(first_ns + (at_ns{wide} - first_ns) // every_ns * every_ns, last_ns)::BIGINT"
+    return _cases_sql(progressions, [*(one.first_ns for one in progressions[1:]), None], wide)
+
+
+def _cases_sql(progressions: Sequence[Progression], ends: Sequence[int | None], wide: str) -> str:
+    """The same by comparing; `ends` is when the next progression begins. Halved again and again: few comparisons."""
+    if len(progressions) > 1:
+        half = len(progressions) // 2
+        before, after = (
+            _cases_sql(progressions[:half], ends[:half], wide),
+            _cases_sql(progressions[half:], ends[half:], wide),
+        )
+        return f"CASE WHEN at_ns < {progressions[half].first_ns:d} THEN {before} ELSE {after} END"
+    (first, last, every), end = progressions[0], ends[0]
+    if first == last:
+        return f"CAST({first:d} AS BIGINT)"
+    begins = f"{first:d} + (at_ns{wide} - {first:d}) // {every:d} * {every:d}"
+    return f"CAST({begins if end is None or end - last <= every else f'least({begins}, {last:d})'} AS BIGINT)"
