@@ -26,8 +26,8 @@ _DAY_S = 86_400
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LOOK_EVERY_S = 3 * _DAY_S
 """Clocks were never changed twice within so little time: the least in tzdata is 4 days."""
-_NO_CHANGE_BEFORE_S = -130 * 365 * _DAY_S
-"""Around 1840: until later, every place in tzdata kept the mean time of its longitude."""
+_NO_CHANGE_BEFORE_S = -170 * 365 * _DAY_S
+"""Around 1800: until later, every place in tzdata kept the mean time of its longitude."""
 _LONGEST_SHIFT_NS = 2 * _DAY_S * _SECOND_NS
 """More than any clock is off from UTC or was ever changed by (a day, across the date line)."""
 _MAX_MONTHS = 12_000

@@ -210,10 +210,12 @@ class DuckStore:
                 return schema.empty_table()
             last_ns = max(last for _, last in spans)
             progressions = windows.progressions(min(first for first, _ in spans), last_ns)
-            if 2 * len(types) > len(self._types):  # to look for most series costs more than to read some too many
+            if 2 * len(types) > len(self._types):  # picking out most series takes longer than reading all of them
                 wanted = [one._replace(series_ids=None) for one in wanted]
-            sql = windows_sql(parts, wanted, known, value_type, aggregates, progressions, last_ns, max_rows + 1)
-            return cursor.sql(sql).to_arrow_table()
+            sql, parameters = windows_sql(
+                parts, wanted, known, value_type, aggregates, progressions, last_ns, max_rows + 1
+            )
+            return cursor.sql(sql, params=parameters).to_arrow_table()
 
         with engine_errors("aggregate points"):
             found = self._tables.read(read) if types else schema.empty_table()
