@@ -11,7 +11,7 @@ from array import array
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 import pyarrow as pa
 
@@ -166,6 +166,11 @@ class Store(Protocol):
     def interrupt_maintenance(self) -> None:
         """Break off a `maintain` that is going on in another thread: it raises StorageError soon, and has done
         nothing."""
+
+    def snapshot(self) -> Mapping[str, BinaryIO]:
+        """Files, open for reading, that together are the store as it is now, by their names in its directory: all
+        that was stored before is in them, and they stay as they are. The caller closes them. Raises StorageError also
+        when the store keeps no files."""
 
     def close(self) -> None:
         """Release the files, once reads that are under way have ended. May be called again, to no effect."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 
@@ -149,6 +149,9 @@ class MemoryStore:
 
     def interrupt_maintenance(self) -> None:
         """Nothing here takes long."""
+
+    def snapshot(self) -> Mapping[str, BinaryIO]:
+        raise StorageError("Points are kept in memory only (store.engine): there is nothing to copy.")
 
     def close(self) -> None:
         with self._lock:

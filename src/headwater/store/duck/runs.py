@@ -17,6 +17,8 @@ from headwater.store.duck.directories import sync_directory, sync_file
 
 SLICE_ROWS = 4_000_000
 """So many rows are sorted at a time, which takes about 300 MB: sorting is what needs the most memory here."""
+SNAPSHOT_NAME = "snapshot.new"
+"""A copy of the database, which has this name only while it is made."""
 _UNITS_NS = (1_000_000_000, 1_000_000, 1_000)
 _RUN_NAME = re.compile(r"run-(\d+)\.duckdb")
 
@@ -51,9 +53,9 @@ def write_run(
     unit_ns = next((unit_ns for unit_ns, fits in zip(_UNITS_NS, fitting, strict=True) if fits), 1)
     path = run_path(directory, number)
     unfinished = path.with_suffix(".new")
-    _remove(unfinished)
+    remove_file(unfinished)
     name = f"building_{number:d}"
-    cursor.execute(f"ATTACH {_quoted(unfinished)} AS {name}")
+    cursor.execute(f"ATTACH {quoted(unfinished)} AS {name}")
     try:
         source = f"SELECT series_id, at_ns // {unit_ns:d} AS time, value FROM ({points_sql})"  # noqa: S608
         cursor.execute(f"CREATE TABLE {name}.points AS {source} LIMIT 0")
@@ -86,31 +88,33 @@ def _slices(cursor: duckdb.DuckDBPyConnection, points_sql: str, rows: int, slice
 
 
 def attach_run(cursor: duckdb.DuckDBPyConnection, directory: Path, number: int) -> None:
-    cursor.execute(f"ATTACH {_quoted(run_path(directory, number))} AS run_{number:d} (READ_ONLY)")
+    cursor.execute(f"ATTACH {quoted(run_path(directory, number))} AS run_{number:d} (READ_ONLY)")
 
 
 def drop_run(cursor: duckdb.DuckDBPyConnection, directory: Path, number: int) -> None:
     """Let go of a file that does not count any more. Queries that read it go on; its room is free when they end."""
     cursor.execute(f"DETACH DATABASE IF EXISTS run_{number:d}")
-    _remove(run_path(directory, number))
+    remove_file(run_path(directory, number))
 
 
 def remove_leftovers(directory: Path, numbers: Collection[int]) -> list[Path]:
     """Remove files of runs that do not count, and unfinished ones; which they were."""
-    leftovers = list(directory.glob("run-*.new"))
+    leftovers = [*directory.glob("run-*.new"), *directory.glob(SNAPSHOT_NAME)]
     for path in directory.glob("run-*.duckdb"):
         found = _RUN_NAME.fullmatch(path.name)
         if found and int(found[1]) not in numbers:
             leftovers.append(path)
     for path in leftovers:
-        _remove(path)
+        remove_file(path)
     return leftovers
 
 
-def _remove(path: Path) -> None:
+def remove_file(path: Path) -> None:
+    """Remove a database and its log, where they are."""
     path.unlink(missing_ok=True)
     path.with_name(path.name + ".wal").unlink(missing_ok=True)
 
 
-def _quoted(path: Path) -> str:
+def quoted(path: Path) -> str:
+    """A path as SQL writes it."""
     return "'" + str(path).replace("'", "''") + "'"

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import duckdb
 import pyarrow as pa
@@ -38,6 +39,7 @@ from headwater.store.duck.reading import (
     times_sql,
 )
 from headwater.store.duck.schema import SQL_TYPES
+from headwater.store.duck.snapshot import take_snapshot
 from headwater.store.duck.tables import Tables
 from headwater.store.duck.upkeep import DELETIONS_WAIT_S, HOT_ROWS, Upkeep, prepare_append
 from headwater.store.duck.windowing import windows_sql
@@ -101,6 +103,7 @@ class DuckStore:
         self._types: dict[int, ValueType] = {}
         self._incoming = {value_type: Incoming(points_schema(value_type)) for value_type in SQL_TYPES}
         self._incoming_series = Incoming(SERIES_SCHEMA)
+        self._copying = threading.Lock()
         with self._engine("read its catalogue"):
             self._prepare_appends(tables.connection)
             found = tables.connection.execute("SELECT id, type FROM series").fetchall()
@@ -285,6 +288,10 @@ class DuckStore:
 
     def interrupt_maintenance(self) -> None:
         self._upkeep.interrupt()
+
+    def snapshot(self) -> Mapping[str, BinaryIO]:
+        with self._copying, engine_errors("copy its files"):
+            return take_snapshot(self._tables)
 
     def close(self) -> None:
         with engine_errors("close its files"):
