@@ -60,7 +60,7 @@ def test_version(headwater: Headwater) -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        *("", "serve", "check", "version"),
+        *("", "serve", "check", "version", "backup", "restore"),
         *("account", "account add", "account list", "account remove", "account reset-password"),
     ],
 )

@@ -21,10 +21,12 @@ from functools import partial
 
 from starlette.types import ASGIApp
 
+from headwater.backup.taking import COMMAND, Backups
 from headwater.broker.broker import Broker
 from headwater.broker.journal import Journal, JournalLimits
 from headwater.broker.listeners import Listeners
 from headwater.broker.websocket import WebSockets
+from headwater.control import ControlSocket
 from headwater.demo import run_demo
 from headwater.dialects import thingspeak
 from headwater.errors import ConfigurationError
@@ -93,7 +95,8 @@ async def run(
         stack.enter_context(hold_data_directory(settings.data))
         if short := what_is_short(raise_file_limit(), settings):
             log.warning(short)
-        services = await stack.enter_async_context(open_services(settings))
+        store = stack.enter_context(closing(await asyncio.to_thread(open_store, settings)))
+        services = await stack.enter_async_context(open_services(settings, store))
         tls = ListenerTls(settings)
         broker = await stack.enter_async_context(_open_broker(services, settings))
         listeners = Listeners(broker.new_connection, settings.mqtt, max_handshakes=settings.tls.max_handshakes)
@@ -107,6 +110,9 @@ async def run(
         await seed_administrator(services.accounts, admin)
         if demo:
             await stack.enter_async_context(run_demo(services, settings, bound["mqtt"], bound["http"]))
+        commands = {COMMAND: Backups(settings.data, store).answer}
+        control = ControlSocket(settings.data, commands)
+        stack.push_async_callback(asyncio.to_thread, control.close)
         reload = Reload(reload_asked, settings, services, tls, read_settings, colour=colour)
         await stack.enter_async_context(_running(reload.run()))
         stopping = asyncio.Event()
@@ -151,12 +157,10 @@ async def _open_broker(services: Services, settings: Settings) -> AsyncIterator[
 
 
 @asynccontextmanager
-async def open_services(settings: Settings) -> AsyncIterator[Services]:
+async def open_services(settings: Settings, store: Store) -> AsyncIterator[Services]:
     """Everything below the edges, over the registry and the store of one data directory."""
     limits = settings.limits
     async with AsyncExitStack() as stack:
-        store = await asyncio.to_thread(_open_store, settings)
-        stack.enter_context(closing(store))
         catalogue = Catalogue(await asyncio.to_thread(lambda: list(store.catalogue())))
         query = stack.enter_context(closing(Query(store, catalogue)))
         ingest = Ingest(
@@ -234,7 +238,8 @@ async def _reconcile(worker: RegistryWorker, access: Access, catalogue: Catalogu
     await entries.forget_unknown(access.channel_ids())
 
 
-def _open_store(settings: Settings) -> Store:
+def open_store(settings: Settings) -> Store:
+    """The store of a data directory. Raises ConfigurationError and StorageError."""
     if settings.store.engine is StoreEngine.MEMORY:
         return MemoryStore()
     return open_duck_store(

@@ -255,6 +255,49 @@ def check(data: DataOption = None, config: ConfigOption = None) -> None:
             raise typer.Exit(EXIT_USAGE)
 
 
+@command_line.command(
+    epilog="Examples: headwater backup /backups/headwater-monday.tar  ·  headwater backup --data /var/lib/headwater "
+    "--replace /backups/headwater.tar.zst",
+)
+def backup(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="It ends with .tar, .tar.gz or .tar.zst.")],
+    replace: Annotated[bool, typer.Option("--replace", help="If there is such a file already, replace it.")] = False,
+    data: DataOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Put accounts, channels, entries, sessions, retained messages and certificates into one file.
+
+    Works while the server runs: everything that was acknowledged before is in it. The file holds password hashes and
+    private keys, and can be read by you alone. FILE is there when it is whole, and not before.
+    """
+    with _one_line_errors():
+        settings = _load(data, config)
+        from headwater.backup.terminal import back_up
+
+        size_bytes = back_up(settings, file, may_replace=replace)
+        typer.echo(f"{file} made, {size_bytes / 2**20:.1f} MB; it holds keys and password hashes: keep it private")
+
+
+@command_line.command(
+    epilog="Example: headwater restore /backups/headwater-monday.tar --data /var/lib/headwater",
+)
+def restore(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `headwater backup` made.")],
+    data: DataOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Make a data directory from a backup. It must not exist yet, or be empty: move the old one away first.
+
+    Every file is compared with its hash; the directory is there when all of it is on disk, and not before.
+    """
+    with _one_line_errors():
+        settings = _load(data, config)
+        from headwater.backup.terminal import put_back
+
+        manifest = put_back(file, settings.data)
+        typer.echo(f"{settings.data} is as it was at {manifest.made_at}: start it with `headwater serve`")
+
+
 @command_line.command()
 def version() -> None:
     """Print the version."""

@@ -13,6 +13,7 @@ import os
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -29,7 +30,8 @@ MAX_FRAME_BYTES = 2**20
 MAX_CONNECTIONS = 8
 PATIENCE_S = 60.0
 """How long a command may let the server wait for its request, or for room to write to."""
-CLOSING_S = 5.0
+CLOSING_S = 3.0
+"""How long the end of the server waits for commands that were cut off."""
 _MAX_PATH_BYTES = 100
 """The system's limit is 108 or 104, with the byte that ends it."""
 _FRAME = struct.Struct(">cI")
@@ -96,9 +98,9 @@ class ControlSocket:
         for connection in (self._listener, *answering.values()):
             with suppress(OSError):  # the other side may have gone
                 connection.shutdown(socket.SHUT_RDWR)
-        self._acceptor.join(CLOSING_S)
-        for thread in answering:
-            thread.join(CLOSING_S)
+        deadline_s = time.monotonic() + CLOSING_S
+        for thread in (self._acceptor, *answering):
+            thread.join(max(0.0, deadline_s - time.monotonic()))
         self._listener.close()
 
     def _accept(self, listener: socket.socket) -> None:

@@ -2,6 +2,7 @@
 
 HeadwaterError
 ├── ConfigurationError      the operator's: a setting, a certificate, a data directory that cannot be used
+├── BadBackup               the operator's: a backup that is damaged, newer than this Headwater, or none
 ├── RequestError            the caller's: what was asked cannot be done as asked
 │   ├── BadRequest          malformed or out of range
 │   ├── NotAuthenticated    no credentials, or wrong ones
@@ -25,6 +26,10 @@ class HeadwaterError(Exception):
 
 class ConfigurationError(HeadwaterError):
     """A setting, certificate or data directory cannot be used as it is."""
+
+
+class BadBackup(HeadwaterError):
+    """A backup cannot be restored: it is damaged, newer than this Headwater, or no backup."""
 
 
 class RequestError(HeadwaterError):
