@@ -19,7 +19,7 @@ import typer
 from typer.core import TyperCommand
 
 from headwater import __version__
-from headwater.errors import ConfigurationError, HeadwaterError
+from headwater.errors import ConfigurationError, HeadwaterError, StorageError
 
 if TYPE_CHECKING:
     from headwater.services.accounts import Accounts
@@ -234,25 +234,33 @@ def reset_password(
 
 @command_line.command(epilog="Example: headwater check --config /etc/headwater.toml")
 def check(data: DataOption = None, config: ConfigOption = None) -> None:
-    """Check settings, data directory and certificates without changing anything."""
+    """Check settings, certificates and everything that is stored, without changing anything.
+
+    Without a running server all data is read, which takes a while; beside one, telemetry is left out. Exit code 1 when
+    something stored is damaged, 2 when something else is wrong.
+    """
     with _one_line_errors():
         settings = _load(data, config)
         typer.echo("settings      good")
+        from headwater.backup.inspection import check_broker, check_registry, check_telemetry
         from headwater.checkup import check_certificates, check_data, check_file_limit
 
-        is_good = True
+        code = 0
         for title, look in (
             ("data", check_data),
             ("certificates", check_certificates),
             ("open files", check_file_limit),
+            ("registry", check_registry),
+            ("broker", check_broker),
+            ("telemetry", check_telemetry),
         ):
             try:
                 typer.echo(f"{title:<13} {look(settings)}")
-            except ConfigurationError as error:
-                is_good = False
+            except (ConfigurationError, StorageError) as error:
                 typer.echo(f"{title:<13} BAD: {error}")
-        if not is_good:
-            raise typer.Exit(EXIT_USAGE)
+                code = EXIT_FAILED if isinstance(error, StorageError) else code or EXIT_USAGE
+        if code:
+            raise typer.Exit(code)
 
 
 @command_line.command(

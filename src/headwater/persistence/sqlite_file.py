@@ -12,6 +12,7 @@ from types import MappingProxyType
 from headwater.errors import ConfigurationError, StorageError
 from headwater.files import write_atomically
 from headwater.logs import Log
+from headwater.sqlite_look import check_pages, open_to_look
 
 log = Log(__name__)
 
@@ -125,6 +126,18 @@ def open_file(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def inspect_file(path: Path) -> tuple[int, int]:
+    """How many sessions and retained messages the file has, after reading all of it and changing nothing. Raises as
+    `open_file` does."""
+    with open_to_look(path) as connection:
+        _check_format(connection, path)
+        check_pages(connection, path)
+        sessions, retained = connection.execute(
+            "SELECT (SELECT count(*) FROM session), (SELECT count(*) FROM retained)"
+        ).fetchone()
+        return sessions, retained
 
 
 def _create(path: Path) -> None:

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from alembic import command
 from alembic.config import Config
@@ -20,6 +20,7 @@ from sqlalchemy.pool import QueuePool
 from headwater.errors import ConfigurationError
 from headwater.registry.registry import Registry
 from headwater.registry.transactions import utc_now
+from headwater.sqlite_look import check_pages, open_to_look
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_TIMEOUT_MS = 5000  # the command line may write beside a running server
@@ -57,16 +58,50 @@ def migrate(engine: Engine) -> None:
 
     Raises: `ConfigurationError` when the database comes from a newer version.
     """
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    config, known = _migrations()
     with engine.begin() as connection:
         if not known.issuperset(MigrationContext.configure(connection).get_current_heads()):
-            raise ConfigurationError(
-                "the registry was written by a newer Headwater; upgrade Headwater or restore an older backup"
-            )
+            raise _too_new()
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+
+
+def _migrations() -> tuple[Config, set[str]]:
+    """Where they are, and all their names."""
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    return config, {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+
+
+def _too_new() -> ConfigurationError:
+    return ConfigurationError(
+        "the registry was written by a newer Headwater; upgrade Headwater or restore an older backup"
+    )
+
+
+class Contents(NamedTuple):
+    """How much there is in a registry that is sound."""
+
+    accounts: int
+    channels: int
+    last_bucket_id: int
+
+
+def inspect_registry(path: Path) -> Contents:
+    """Read all of a registry's file, also beside a running server, and change nothing.
+
+    Raises: `StorageError` when it is damaged, `ConfigurationError` when a newer Headwater wrote it.
+    """
+    with open_to_look(path) as connection:
+        check_pages(connection, path)
+        _, known = _migrations()
+        if not known.issuperset(revision for (revision,) in connection.execute("SELECT * FROM alembic_version")):
+            raise _too_new()
+        counted = connection.execute(
+            "SELECT (SELECT count(*) FROM accounts), (SELECT count(*) FROM channels), "
+            "(SELECT seq FROM sqlite_sequence WHERE name = 'buckets')"
+        ).fetchone()
+        return Contents(*(number or 0 for number in counted))
 
 
 def _build_engine(url: URL) -> Engine:

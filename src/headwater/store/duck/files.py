@@ -53,6 +53,22 @@ def open_database(directory: Path, settings: Mapping[str, str]) -> duckdb.DuckDB
     return connection
 
 
+def open_to_look(directory: Path, settings: Mapping[str, str]) -> duckdb.DuckDBPyConnection:
+    """Open the database in a directory to read it; nothing is made or changed. Raises as `open_database` does, and
+    StorageError when it is missing."""
+    path = directory / DATABASE_NAME
+    if not path.exists():
+        raise StorageError(f"{path} is missing: restore a backup (`headwater restore`).")
+    connection = _connect(path, {**settings, **SAFE_SETTINGS}, read_only=True)
+    try:
+        _confine(connection, directory)
+        _read_version(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
 def _confine(connection: duckdb.DuckDBPyConnection, directory: Path) -> None:
     """From here on no statement reads or writes a file elsewhere, or changes this."""
     inside = str(directory.absolute()).replace("'", "''")
@@ -83,11 +99,11 @@ def _log_of(path: Path) -> Path:
     return path.with_name(path.name + ".wal")
 
 
-def _connect(path: Path, settings: Mapping[str, str]) -> duckdb.DuckDBPyConnection:
+def _connect(path: Path, settings: Mapping[str, str], *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
     try:
         # DuckDB's own threads help with large queries and with upkeep; whoever waits for a commit does that by itself.
         with new_threads_step_back():
-            return duckdb.connect(path, config=dict(settings))
+            return duckdb.connect(path, read_only=read_only, config=dict(settings))
     except duckdb.ProgrammingError as error:
         raise ConfigurationError(f"The telemetry store refuses a setting: {_first_line(error)}") from error
     except duckdb.Error as error:
@@ -112,6 +128,12 @@ def _connect(path: Path, settings: Mapping[str, str]) -> duckdb.DuckDBPyConnecti
 
 
 def _check_format(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    if _read_version(connection, path) == 1:
+        connection.execute("; ".join(["BEGIN", *migrate_from_1(), "COMMIT"]))
+
+
+def _read_version(connection: duckdb.DuckDBPyConnection, path: Path) -> int:
+    """The format; one that this Headwater knows."""
     try:
         rows = connection.execute("SELECT application, format_version FROM meta").fetchall()
     except (duckdb.CatalogException, duckdb.BinderException) as error:
@@ -124,8 +146,7 @@ def _check_format(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
                 raise ConfigurationError(
                     f"{path} has format {version}, this Headwater knows {FORMAT_VERSION} at most: use a newer one."
                 )
-            if version == 1:
-                connection.execute("; ".join(["BEGIN", *migrate_from_1(), "COMMIT"]))
+            return version
         case _:
             raise ConfigurationError(f"{path} is a DuckDB database, but not one of Headwater's.")
 

@@ -41,8 +41,8 @@ def write_run(
 ) -> Written | None:
     """Write the points that a query gives (`series_id, at_ns, value`, no two of one series and time) into a file.
 
-    Answers None, and leaves no file, when there are no points. The answer may say more than there is, if points are
-    deleted meanwhile.
+    Answers None, and leaves no file, when there are no points. If points are deleted meanwhile, its times may reach
+    further than there are points.
     """
     units = ", ".join(f"bool_and(at_ns % {unit_ns:d} = 0)" for unit_ns in _UNITS_NS)
     found = cursor.execute(f"SELECT count(*), min(at_ns), max(at_ns), {units} FROM ({points_sql})").fetchone()  # noqa: S608
@@ -61,6 +61,7 @@ def write_run(
         cursor.execute(f"CREATE TABLE {name}.points AS {source} LIMIT 0")
         for condition in _slices(cursor, points_sql, rows, slice_rows):
             cursor.execute(f"INSERT INTO {name}.points {source} WHERE {condition} ORDER BY series_id, time")
+        ((rows,),) = cursor.execute(f"SELECT count(*) FROM {name}.points").fetchall()  # noqa: S608
     finally:
         cursor.execute(f"DETACH {name}")
     unfinished.chmod(0o600)

@@ -220,7 +220,7 @@ class DuckStore:
             )
             return cursor.sql(sql, params=parameters).to_arrow_table()
 
-        with engine_errors("aggregate points"):
+        with self._engine("aggregate points"):
             found = self._tables.read(read) if types else schema.empty_table()
         if found.num_rows > max_rows:
             raise too_many_rows(max_rows)
@@ -290,7 +290,7 @@ class DuckStore:
         self._upkeep.interrupt()
 
     def snapshot(self) -> Mapping[str, BinaryIO]:
-        with self._copying, engine_errors("copy its files"):
+        with self._copying, self._engine("copy its files"):
             return take_snapshot(self._tables)
 
     def close(self) -> None:

@@ -74,7 +74,7 @@ class Tables:
     def _load(self) -> None:
         """Find out where the points are, and bring the files to what the tables say."""
         connection, directory = self.connection, self.directory
-        runs = self._load_runs()
+        runs = load_runs(connection)
         remove_leftovers(directory, {run.number for run in runs})
         for run in runs:
             self._attach(run)
@@ -92,13 +92,6 @@ class Tables:
         self.has_deletions = known > 0
         """Whether some are waiting to be carried out in runs. May be true too long, never too short."""
         self.last_deletion: int = max([last, *(run.deletions_applied for run in runs)])
-
-    def _load_runs(self) -> list[Run]:
-        found = self.connection.execute(
-            "SELECT number, type, first_generation, last_generation, rows, first_ns, last_ns, unit_ns, "
-            "deletions_applied FROM runs ORDER BY last_generation"
-        ).fetchall()
-        return [Run(number, ValueType(type_number), *rest) for number, type_number, *rest in found]
 
     def _attach(self, run: Run) -> None:
         """Raises StorageError for a file that is missing or damaged: without it, the store is not what it was."""
@@ -169,3 +162,12 @@ class Tables:
         with self.writing:
             self.is_closed = True
             self.connection.close()
+
+
+def load_runs(connection: duckdb.DuckDBPyConnection) -> list[Run]:
+    """The runs that belong to a store, from the oldest to the newest."""
+    found = connection.execute(
+        "SELECT number, type, first_generation, last_generation, rows, first_ns, last_ns, unit_ns, "
+        "deletions_applied FROM runs ORDER BY last_generation"
+    ).fetchall()
+    return [Run(number, ValueType(type_number), *rest) for number, type_number, *rest in found]
