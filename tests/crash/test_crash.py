@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from headwater.store.duck import open_duck_store
+from headwater.store.duck.inspection import inspect_store
 
 from .operations import Points, operation
 
@@ -34,6 +36,7 @@ def run_until_killed(directory: Path, first: int, delay_s: float) -> tuple[int, 
         time.sleep(delay_s)  # any moment will do
         writer.kill()
         lines += writer.stdout.readlines()
+    assert writer.returncode == -signal.SIGKILL
     done = sum(line.startswith("did") for line in lines)
     return first + done, len(lines) > 2 * done
 
@@ -66,6 +69,7 @@ def test_a_kill_at_any_moment_loses_nothing_and_brings_nothing_back(tmp_path: Pa
         if is_another_begun and found != expected:  # it was not acknowledged: all of it is there, or nothing
             operation(number).apply(expected)
             number += 1
+        inspect_store(tmp_path, {})
         assert found == expected, f"after kill {crash} (CRASH_SEED={seed})"
     runs = [path.name for path in tmp_path.glob("run-*.duckdb")]
     assert runs, "the kills came before any points were sorted"

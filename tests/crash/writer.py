@@ -1,4 +1,5 @@
-"""The process that is killed: writes, replaces and deletes points while upkeep moves them, and says what it did.
+"""The process that is killed: writes, replaces and deletes points while upkeep moves them and snapshots are taken, and
+says what it did.
 
 Arguments: the store's directory, the number of the first operation. Prints `try N` before and `did N` after each.
 """
@@ -8,6 +9,8 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.crash.operations import SERIES, Delete, operation
@@ -21,7 +24,8 @@ def main() -> None:
     first = int(sys.argv[2])
     if not list(store.catalogue()):
         store.append(Batch(list(SERIES)))
-    threading.Thread(target=maintain, args=(store,), daemon=True).start()
+    for work in (store.maintain, lambda: take_snapshot(store)):
+        threading.Thread(target=repeat, args=(work,), daemon=True).start()
     number = first
     while True:
         say(f"try {number}")
@@ -34,9 +38,18 @@ def main() -> None:
         number += 1
 
 
-def maintain(store: DuckStore) -> None:
-    while True:
-        store.maintain()
+def repeat(work: Callable[[], object]) -> None:
+    try:
+        while True:
+            work()
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)  # seen by the test, which expects the process to be killed
+
+
+def take_snapshot(store: DuckStore) -> None:
+    for file in store.snapshot().values():
+        file.close()
 
 
 def say(line: str) -> None:
