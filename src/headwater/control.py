@@ -133,6 +133,8 @@ class ControlSocket:
                         )
                     command(request, reply)
                 except HeadwaterError as error:
+                    # Of what the engine said, whoever asked is told less than the operator.
+                    log.warning("a command was refused", reason=str(error), cause=repr(error.__cause__))
                     reply.end(str(error))
                 else:
                     reply.end()

@@ -170,6 +170,21 @@ def test_an_older_backup_is_replaced_only_by_a_whole_one(tmp_path: Path) -> None
     assert tarfile.is_tarfile(backup)
 
 
+@pytest.mark.parametrize("name", ["b.tar", "b.tar.zst"])
+def test_a_disk_that_is_full_leaves_no_half_of_it(tmp_path: Path, name: str) -> None:
+    with running_server(tmp_path / "data") as server:
+        command = [sys.executable, "-m", "headwater", "backup", str(tmp_path / name), "--data", str(server.data)]
+        (server.data / "certificates" / "ballast").write_bytes(random.Random(1).randbytes(2**20))
+        limited = ["bash", "-c", 'ulimit -f 16; exec "$@"', "bash", *command]  # in KB
+        done = subprocess.run(limited, capture_output=True, text=True, timeout=60, check=False)
+        wait_until(lambda: not (server.data / ".backup").exists())
+        headwater("backup", tmp_path / "next.tar", "--data", server.data)
+    assert done.returncode == 1
+    assert done.stderr.startswith("headwater: File too large")
+    assert done.stderr.count("\n") == 1
+    assert not list(tmp_path.glob("b.tar*"))
+
+
 def test_there_must_be_something_to_back_up(tmp_path: Path) -> None:
     data = tmp_path / "empty"
     data.mkdir()

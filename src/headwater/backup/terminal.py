@@ -57,7 +57,7 @@ def back_up(settings: Settings, path: Path, *, may_replace: bool) -> int:
         if running_pid(data) is not None:
             receive_archive(data, output, progress)
         else:
-            with hold_data_directory(data), _deaf_to_hang_up():
+            with _deaf_to_hang_up(), hold_data_directory(data):
                 _back_up_alone(settings, Counted(output, progress), progress)
     return path.stat().st_size
 
