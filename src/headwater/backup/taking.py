@@ -5,6 +5,7 @@ Without a running server the command does both.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import threading
@@ -22,7 +23,7 @@ from headwater.backup.manifest import Manifest
 from headwater.backup.sources import SCRATCH, open_sources
 from headwater.control import Reply, ask_server
 from headwater.errors import ConfigurationError, HeadwaterError
-from headwater.files import create_private, sync_directory
+from headwater.files import sync_directory
 from headwater.logs import Log
 from headwater.store import Store
 
@@ -128,18 +129,35 @@ def backup_file(path: Path, *, may_replace: bool) -> Iterator[Output]:
     if not may_replace and path.exists():
         raise ConfigurationError(f"{path} exists already: choose another name, or add --replace")
     unfinished = path.with_name(path.name + ".new")
-    unfinished.unlink(missing_ok=True)  # of an interrupted backup
-    try:
-        with create_private(unfinished) as file:
+    with _open_alone(unfinished) as file:
+        try:
             with _compressed(file, path) as output:
                 yield output
             file.flush()
             os.fsync(file.fileno())
-        unfinished.replace(path)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
+            unfinished.replace(path)
+        except BaseException:
+            unfinished.unlink(missing_ok=True)
+            raise
     sync_directory(path.parent)
+
+
+def _open_alone(path: Path) -> BinaryIO:
+    """An empty file that no other backup writes as long as it is open; also where a backup that was killed left one."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    file = os.fdopen(descriptor, "wb")
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # The other one may have ended just now: then this is no longer the file of that name.
+        is_ours = path.exists() and os.path.samestat(path.stat(), os.fstat(descriptor))
+    except BlockingIOError:
+        is_ours = False
+    if not is_ours:
+        file.close()
+        raise HeadwaterError(f"another backup is written to {path}: choose another name, or try again later")
+    os.fchmod(descriptor, 0o600)
+    os.ftruncate(descriptor, 0)
+    return file
 
 
 @contextmanager
