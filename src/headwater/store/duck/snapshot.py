@@ -35,6 +35,7 @@ def take_snapshot(tables: Tables) -> dict[str, BinaryIO]:
 
 
 def _try_snapshot(tables: Tables) -> dict[str, BinaryIO]:
+    tables.check_room((tables.directory / DATABASE_NAME).stat().st_size)
     path = tables.directory / SNAPSHOT_NAME
     remove_file(path)
     # What is open needs no name.
