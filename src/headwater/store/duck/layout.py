@@ -62,20 +62,11 @@ class Run(NamedTuple):
         return f"run_{self.number:d}"
 
     def part(self) -> Part:
-        return Part(
-            f"{self.database}.points",
-            self.first_generation,
-            self.last_generation,
-            self.rows,
-            self.first_ns,
-            self.last_ns,
-            self.unit_ns,
-            self.deletions_applied,
-        )
+        return Part(f"{self.database}.points", *self[2:])
 
 
 class Part(NamedTuple):
-    """What a query needs to know of a hot table or a run."""
+    """What a query needs to know of a hot table or a run. Behind the table's name, its fields are those of `Run`."""
 
     table: str
     first_generation: int
