@@ -6,6 +6,7 @@ import threading
 from array import array
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -15,6 +16,7 @@ from headwater.model.series import Series, SeriesKey, ValueType
 from headwater.store import Batch, Columns
 from headwater.store.duck import DuckStore, open_duck_store
 from headwater.store.duck.layout import Run, runs_to_merge
+from headwater.store.duck.runs import Written, write_run
 
 KEY = SeriesKey(1, "m")
 
@@ -187,6 +189,41 @@ def test_reads_writes_and_deletions_beside_upkeep(tmp_path: Path) -> None:
         assert table.num_rows == 3_000
         assert table.column("2").null_count == 3_000
         assert table.column("1").to_pylist()[:20] == [0.0] * 15 + [1.0] * 5
+
+
+class WatchedCursor:
+    """Somebody looks at the file as soon as it is there, and for a while after it was let go of."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._cursor, self._other = connection.cursor(), connection.cursor()
+
+    def execute(self, sql: str) -> duckdb.DuckDBPyConnection:
+        answer = self._cursor.execute(sql)
+        if sql.startswith("CREATE TABLE building_1.points"):
+            self._other.execute("BEGIN; SELECT count(*) FROM building_1.points").fetchall()
+        elif sql.startswith("DETACH"):
+            threading.Timer(0.1, self._other.rollback).start()
+        return answer
+
+
+def test_a_file_is_whole_although_somebody_looks_at_it(tmp_path: Path) -> None:
+    with duckdb.connect() as connection:
+        made_up = "SELECT 1 AS series_id, range * 1000 AS at_ns, 2.0::DOUBLE AS value FROM range(1000)"
+        cursor: Any = WatchedCursor(connection)
+        assert write_run(cursor, tmp_path, 1, made_up) == Written(1_000, 0, 999_000, 1_000)
+        (tmp_path / "copy.duckdb").write_bytes((tmp_path / "run-1.duckdb").read_bytes())
+        with duckdb.connect(tmp_path / "copy.duckdb", read_only=True) as copy:
+            assert copy.execute("SELECT count(*) FROM points").fetchall() == [(1_000,)]
+
+
+def test_a_file_with_fewer_points_than_were_written_takes_nobody_s_place(tmp_path: Path) -> None:
+    with closing(open_duck_store(tmp_path, hot_rows=10, deletions_wait_s=0)) as store:
+        store.append(Batch(SERIES, points(1, range(100), 1.0)))
+        put_in_order(store)
+    with duckdb.connect(tmp_path / "run-1.duckdb") as file:
+        file.execute("DELETE FROM points WHERE time = 7")
+    with pytest.raises(StorageError, match=r"run-1\.duckdb cannot be read, it may be damaged"):
+        open_duck_store(tmp_path, hot_rows=10)
 
 
 def test_upkeep_can_be_broken_off(tmp_path: Path) -> None:

@@ -7,18 +7,21 @@ that name is whole. Which of the files count is said by the table `runs`; the ot
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import duckdb
 
+from headwater.errors import StorageError
 from headwater.store.duck.directories import sync_directory, sync_file
 
 SLICE_ROWS = 4_000_000
 """So many rows are sorted at a time, which takes about 300 MB: sorting is what needs the most memory here."""
 SNAPSHOT_NAME = "snapshot.new"
 """A copy of the database, which has this name only while it is made."""
+_POLL_S = 0.005
 _UNITS_NS = (1_000_000_000, 1_000_000, 1_000)
 _RUN_NAME = re.compile(r"run-(\d+)\.duckdb")
 
@@ -64,6 +67,7 @@ def write_run(
         ((rows,),) = cursor.execute(f"SELECT count(*) FROM {name}.points").fetchall()  # noqa: S608
     finally:
         cursor.execute(f"DETACH {name}")
+    wait_until_whole(unfinished)
     unfinished.chmod(0o600)
     sync_file(unfinished)
     unfinished.replace(path)
@@ -88,8 +92,31 @@ def _slices(cursor: duckdb.DuckDBPyConnection, points_sql: str, rows: int, slice
     yield f"series_id > {after:d}"
 
 
-def attach_run(cursor: duckdb.DuckDBPyConnection, directory: Path, number: int) -> None:
+def wait_until_whole(path: Path, timeout_s: float = 30.0) -> None:
+    """Wait until all that was written is in a file itself that was let go of. Raises StorageError if that takes long.
+
+    DETACH leaves it in the file's log while anybody looks at the file, and whoever asks for a table that does not exist
+    looks at all files there are. When the last one has looked, the log is moved into the file and removed. (CHECKPOINT
+    would be refused: it cannot be had while anything is written anywhere.)
+    """
+    waited_s = 0.0
+    while _log_of(path).exists():
+        if waited_s >= timeout_s:
+            raise StorageError(f"{path.name} could not be finished; it is tried again.")
+        time.sleep(_POLL_S)
+        waited_s += _POLL_S
+
+
+def attach_run(cursor: duckdb.DuckDBPyConnection, directory: Path, number: int, rows: int) -> None:
+    """Make a run readable. Raises StorageError if it does not have so many rows."""
     cursor.execute(f"ATTACH {quoted(run_path(directory, number))} AS run_{number:d} (READ_ONLY)")
+    try:
+        ((found,),) = cursor.execute(f"SELECT count(*) FROM run_{number:d}.points").fetchall()  # noqa: S608 - an integer
+    except duckdb.CatalogException:
+        found = 0
+    if found != rows:
+        cursor.execute(f"DETACH run_{number:d}")
+        raise StorageError(f"{run_path(directory, number).name} has {found} of its {rows} points.")
 
 
 def drop_run(cursor: duckdb.DuckDBPyConnection, directory: Path, number: int) -> None:
@@ -113,7 +140,11 @@ def remove_leftovers(directory: Path, numbers: Collection[int]) -> list[Path]:
 def remove_file(path: Path) -> None:
     """Remove a database and its log, where they are."""
     path.unlink(missing_ok=True)
-    path.with_name(path.name + ".wal").unlink(missing_ok=True)
+    _log_of(path).unlink(missing_ok=True)
+
+
+def _log_of(path: Path) -> Path:
+    return path.with_name(path.name + ".wal")
 
 
 def quoted(path: Path) -> str:

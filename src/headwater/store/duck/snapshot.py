@@ -13,7 +13,7 @@ import duckdb
 
 from headwater.errors import StorageError
 from headwater.store.duck.files import DATABASE_NAME
-from headwater.store.duck.runs import SNAPSHOT_NAME, quoted, remove_file, run_path
+from headwater.store.duck.runs import SNAPSHOT_NAME, quoted, remove_file, run_path, wait_until_whole
 from headwater.store.duck.tables import Tables
 
 _MAX_TRIES = 20
@@ -47,6 +47,7 @@ def _try_snapshot(tables: Tables) -> dict[str, BinaryIO]:
             files: dict[str, BinaryIO] = {run.name: opened.enter_context(run.open("rb")) for run in runs}
         finally:
             cursor.execute("DETACH snapshot")
+        wait_until_whole(path)
         files[DATABASE_NAME] = opened.enter_context(path.open("rb"))
         opened.pop_all()  # from here on they are the caller's
         return files

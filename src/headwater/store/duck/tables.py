@@ -99,9 +99,9 @@ class Tables:
         if not path.exists():
             raise StorageError(f"{path} is missing: restore it from a backup, or the whole directory.")
         try:
-            attach_run(self.connection, self.directory, run.number)
-        except duckdb.Error as error:
-            raise StorageError(f"{path} cannot be opened, it may be damaged: restore it from a backup.") from error
+            attach_run(self.connection, self.directory, run.number, run.rows)
+        except (duckdb.Error, StorageError) as error:
+            raise StorageError(f"{path} cannot be read, it may be damaged: restore it from a backup.") from error
 
     def _load_hots(self) -> list[Hot]:
         hots = []

@@ -118,9 +118,10 @@ class Upkeep:
         if written is not None:
             first, last = parts[0].first_generation, parts[-1].last_generation
             new = Run(number, value_type, first, last, *written, applied)
-            with tables.cursor() as cursor:
-                attach_run(cursor, tables.directory, number)
         try:
+            if new is not None:
+                with tables.cursor() as cursor:
+                    attach_run(cursor, tables.directory, number, new.rows)
             with tables.writing:
                 tables.check_open()
                 tables.write(*_replace_statements(runs, hots, new))
