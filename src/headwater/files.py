@@ -1,9 +1,10 @@
-"""Small files that are whole or not there. Knows nothing of what is in them."""
+"""Files that are whole or not there, and what file systems need to be told for that. Knows nothing of their content."""
 
 from __future__ import annotations
 
 import os
 import secrets
+import shutil
 from pathlib import Path
 from typing import BinaryIO
 
@@ -34,9 +35,22 @@ def create_private(path: Path) -> BinaryIO:
 
 
 def sync_directory(path: Path) -> None:
-    """Put the directory's names on disk. Raises OSError."""
+    """Put the directory's names on disk, where the system can do that. Raises OSError."""
+    if os.name != "posix":
+        return
     directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+def sync_file(path: Path) -> None:
+    """Put a file's content on disk. Raises OSError."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def free_bytes(directory: Path) -> int:
+    """How much room there is for this user's files. Raises OSError."""
+    return shutil.disk_usage(directory).free

@@ -13,8 +13,8 @@ from pathlib import Path
 import duckdb
 
 from headwater.errors import ConfigurationError, StorageError
+from headwater.files import sync_directory
 from headwater.priority import new_threads_step_back
-from headwater.store.duck.directories import sync_directory
 from headwater.store.duck.schema import APPLICATION, FORMAT_VERSION, create_statements, migrate_from_1
 
 DATABASE_NAME = "points.duckdb"
@@ -71,22 +71,21 @@ def open_to_look(directory: Path, settings: Mapping[str, str]) -> duckdb.DuckDBP
 
 def _confine(connection: duckdb.DuckDBPyConnection, directory: Path) -> None:
     """From here on no statement reads or writes a file elsewhere, or changes this."""
-    inside = str(directory.absolute()).replace("'", "''")
+    inside = quoted(f"{directory.absolute()}/")
     connection.execute(
-        f"SET allowed_directories = ['{inside}/']; SET enable_external_access = false; SET lock_configuration = true"
+        f"SET allowed_directories = [{inside}]; SET enable_external_access = false; SET lock_configuration = true"
     )
 
 
 def _create(path: Path, settings: Mapping[str, str]) -> None:
     """Make the file under another name and rename it when it is whole, so that a start which is cut off leaves no
     half-made database that later starts would refuse."""
-    log = _log_of(path)
+    log = log_of(path)
     if log.exists():
         # DuckDB would apply it to the new database.
         raise ConfigurationError(f"{path} is missing although its log {log.name} is there: restore both or move it.")
     unfinished = path.with_suffix(".new")
-    unfinished.unlink(missing_ok=True)
-    _log_of(unfinished).unlink(missing_ok=True)
+    remove_database(unfinished)
     with _connect(unfinished, settings) as connection:
         for statement in create_statements():
             connection.execute(statement)
@@ -95,8 +94,20 @@ def _create(path: Path, settings: Mapping[str, str]) -> None:
     sync_directory(path.parent)
 
 
-def _log_of(path: Path) -> Path:
+def log_of(path: Path) -> Path:
+    """The write-ahead log of a database."""
     return path.with_name(path.name + ".wal")
+
+
+def remove_database(path: Path) -> None:
+    """Remove a database and its log, where they are."""
+    path.unlink(missing_ok=True)
+    log_of(path).unlink(missing_ok=True)
+
+
+def quoted(path: Path | str) -> str:
+    """A path as SQL writes it."""
+    return "'" + str(path).replace("'", "''") + "'"
 
 
 def _connect(path: Path, settings: Mapping[str, str], *, read_only: bool = False) -> duckdb.DuckDBPyConnection:

@@ -51,13 +51,20 @@ def in_list(integers: Iterable[int]) -> str:
     return f"({', '.join(f'{integer:d}' for integer in integers)})"
 
 
-def reach(parts: Iterable[Part], wanted: Selection) -> tuple[int, int] | None:
-    """The first and the last time that points of a selection may have; None when there are none."""
-    kept = [part for part in parts if part.rows and part.overlaps(wanted.start_ns, wanted.end_ns)]
-    if not kept or wanted.start_ns >= wanted.end_ns:
-        return None
-    first_ns, last_ns = min(part.first_ns for part in kept), max(part.last_ns for part in kept)
-    return max(first_ns, wanted.start_ns), min(last_ns, wanted.end_ns - 1)
+def reach(parts: Mapping[ValueType, Sequence[Part]], wanted: Iterable[Selection]) -> tuple[int, int] | None:
+    """The first and the last time that points of some selections may have; None when there are none."""
+    spans = [
+        (max(part.first_ns, one.start_ns), min(part.last_ns, one.end_ns - 1))
+        for one in wanted
+        for part in _kept(parts[one.type], one)
+        if one.start_ns < one.end_ns
+    ]
+    return (min(first for first, _ in spans), max(last for _, last in spans)) if spans else None
+
+
+def _kept(parts: Iterable[Part], wanted: Selection) -> list[Part]:
+    """The parts that a query has to look at."""
+    return [part for part in parts if part.rows and part.overlaps(wanted.start_ns, wanted.end_ns)]
 
 
 def points_sql(parts: Sequence[Part], wanted: Selection) -> str:
@@ -65,7 +72,7 @@ def points_sql(parts: Sequence[Part], wanted: Selection) -> str:
 
     `parts` from the oldest to the newest.
     """
-    kept = [part for part in parts if part.rows and part.overlaps(wanted.start_ns, wanted.end_ns)]
+    kept = _kept(parts, wanted)
     if not kept:
         return f"SELECT 0::BIGINT AS series_id, 0::BIGINT AS at_ns, NULL::{SQL_TYPES[wanted.type]} AS value WHERE false"
     return " UNION ALL ".join(_standing_sql(together, wanted) for together in _overlapping(kept))

@@ -15,7 +15,8 @@ from typing import NamedTuple
 import duckdb
 
 from headwater.errors import StorageError
-from headwater.store.duck.directories import sync_directory, sync_file
+from headwater.files import sync_directory, sync_file
+from headwater.store.duck.files import log_of, quoted, remove_database
 
 SLICE_ROWS = 4_000_000
 """So many rows are sorted at a time, which takes about 300 MB: sorting is what needs the most memory here."""
@@ -56,7 +57,7 @@ def write_run(
     unit_ns = next((unit_ns for unit_ns, fits in zip(_UNITS_NS, fitting, strict=True) if fits), 1)
     path = run_path(directory, number)
     unfinished = path.with_suffix(".new")
-    remove_file(unfinished)
+    remove_database(unfinished)
     name = f"building_{number:d}"
     cursor.execute(f"ATTACH {quoted(unfinished)} AS {name}")
     try:
@@ -100,7 +101,7 @@ def wait_until_whole(path: Path, timeout_s: float = 30.0) -> None:
     would be refused: it cannot be had while anything is written anywhere.)
     """
     waited_s = 0.0
-    while _log_of(path).exists():
+    while log_of(path).exists():
         if waited_s >= timeout_s:
             raise StorageError(f"{path.name} could not be finished; it is tried again.")
         time.sleep(_POLL_S)
@@ -122,7 +123,7 @@ def attach_run(cursor: duckdb.DuckDBPyConnection, directory: Path, number: int, 
 def drop_run(cursor: duckdb.DuckDBPyConnection, directory: Path, number: int) -> None:
     """Let go of a file that does not count any more. Queries that read it go on; its room is free when they end."""
     cursor.execute(f"DETACH DATABASE IF EXISTS run_{number:d}")
-    remove_file(run_path(directory, number))
+    remove_database(run_path(directory, number))
 
 
 def remove_leftovers(directory: Path, numbers: Collection[int]) -> list[Path]:
@@ -133,20 +134,5 @@ def remove_leftovers(directory: Path, numbers: Collection[int]) -> list[Path]:
         if found and int(found[1]) not in numbers:
             leftovers.append(path)
     for path in leftovers:
-        remove_file(path)
+        remove_database(path)
     return leftovers
-
-
-def remove_file(path: Path) -> None:
-    """Remove a database and its log, where they are."""
-    path.unlink(missing_ok=True)
-    _log_of(path).unlink(missing_ok=True)
-
-
-def _log_of(path: Path) -> Path:
-    return path.with_name(path.name + ".wal")
-
-
-def quoted(path: Path) -> str:
-    """A path as SQL writes it."""
-    return "'" + str(path).replace("'", "''") + "'"

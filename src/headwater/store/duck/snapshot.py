@@ -12,8 +12,8 @@ from typing import BinaryIO
 import duckdb
 
 from headwater.errors import StorageError
-from headwater.store.duck.files import DATABASE_NAME
-from headwater.store.duck.runs import SNAPSHOT_NAME, quoted, remove_file, run_path, wait_until_whole
+from headwater.store.duck.files import DATABASE_NAME, quoted, remove_database
+from headwater.store.duck.runs import SNAPSHOT_NAME, run_path, wait_until_whole
 from headwater.store.duck.tables import Tables
 
 _MAX_TRIES = 20
@@ -37,10 +37,10 @@ def take_snapshot(tables: Tables) -> dict[str, BinaryIO]:
 def _try_snapshot(tables: Tables) -> dict[str, BinaryIO]:
     tables.check_room((tables.directory / DATABASE_NAME).stat().st_size)
     path = tables.directory / SNAPSHOT_NAME
-    remove_file(path)
+    remove_database(path)
     # What is open needs no name.
     with ExitStack() as stack, ExitStack() as opened, tables.cursor() as cursor:
-        stack.callback(remove_file, path)
+        stack.callback(remove_database, path)
         cursor.execute(f"ATTACH {quoted(path)} AS snapshot")
         try:
             runs = [run_path(tables.directory, number) for number in _copy_tables(cursor)]

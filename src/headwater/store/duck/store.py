@@ -176,14 +176,13 @@ class DuckStore:
         self, cursor: duckdb.DuckDBPyConnection, wanted: Sequence[Selection], newest: int | None
     ) -> pa.Table:
         parts = {one.type: self._tables.layouts[one.type].parts() for one in wanted}
-        filled = [part for of_type in parts.values() for part in of_type if part.rows]
-        if newest is None or not filled:
+        span = reach(parts, wanted)
+        if newest is None or span is None:
             return cursor.sql(rows_sql(parts, wanted, newest)).to_arrow_table()
-        end_ns = min(wanted[0].end_ns, max(part.last_ns for part in filled) + 1)
-        first_ns = max(wanted[0].start_ns, min(part.first_ns for part in filled))
+        first_ns, last_ns = span
         span_ns = newest * _GUESSED_INTERVAL_NS
         while True:
-            start_ns = max(end_ns - span_ns, first_ns)
+            start_ns = max(last_ns + 1 - span_ns, first_ns)
             late = [one._replace(start_ns=max(one.start_ns, start_ns)) for one in wanted]
             found = cursor.sql(rows_sql(parts, late, newest)).to_arrow_table()
             if found.num_rows >= newest or start_ns == first_ns:
@@ -208,11 +207,11 @@ class DuckStore:
         def read(cursor: duckdb.DuckDBPyConnection) -> pa.Table:
             wanted = self._selections(types, windows.start_ns, windows.end_ns)
             parts = {one.type: self._tables.layouts[one.type].parts() for one in wanted}
-            spans = [span for one in wanted if (span := reach(parts[one.type], one)) is not None]
-            if not spans:
+            span = reach(parts, wanted)
+            if span is None:
                 return schema.empty_table()
-            last_ns = max(last for _, last in spans)
-            progressions = windows.progressions(min(first for first, _ in spans), last_ns)
+            first_ns, last_ns = span
+            progressions = windows.progressions(first_ns, last_ns)
             if 2 * len(types) > len(self._types):  # picking out most series takes longer than reading all of them
                 wanted = [one._replace(series_ids=None) for one in wanted]
             sql, parameters = windows_sql(
@@ -318,7 +317,8 @@ class DuckStore:
             if self._now_s() < self._revive_at_s:
                 raise StorageError("The telemetry store has stopped, and will be opened again in a few seconds.")
             self._revive_at_s = self._now_s() + _REVIVE_EVERY_S
-            with self._tables.writing, engine_errors("open its files again"):
+            # No step of upkeep may be half done: its new file would be taken for a leftover.
+            with self._upkeep.working, self._tables.writing, engine_errors("open its files again"):
                 self._tables.check_open()
                 self._tables.check_room()
                 self._tables.revive()

@@ -16,8 +16,8 @@ from typing import TypeVar
 import duckdb
 
 from headwater.errors import StorageError
+from headwater.files import free_bytes
 from headwater.model.series import ValueType
-from headwater.store.duck.directories import free_bytes
 from headwater.store.duck.layout import Hot, Layout, Run
 from headwater.store.duck.runs import attach_run, remove_leftovers, run_path
 from headwater.store.duck.schema import SQL_TYPES, hot_table

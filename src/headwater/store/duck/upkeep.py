@@ -50,13 +50,14 @@ class Upkeep:
         self._deletions_wait_s = deletions_wait_s
         self._now_s = now_s
         self._deleted_at_s = now_s()
-        self._working = threading.Lock()
+        self.working = threading.Lock()
+        """Held during a step."""
         self._cursor: duckdb.DuckDBPyConnection | None = None
         """That of the step that is going on."""
 
     def step(self) -> bool:
         """Do the most useful thing there is to do; False when there was nothing. May take minutes, holds up nobody."""
-        with self._working:
+        with self.working:
             self._tables.check_open()
             return any(work() for work in (self._move_arrivals, self._merge_runs, self._carry_out_deletions))
 
