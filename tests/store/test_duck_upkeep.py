@@ -210,7 +210,9 @@ def test_a_file_is_whole_although_somebody_looks_at_it(tmp_path: Path) -> None:
     with duckdb.connect() as connection:
         made_up = "SELECT 1 AS series_id, range * 1000 AS at_ns, 2.0::DOUBLE AS value FROM range(1000)"
         cursor: Any = WatchedCursor(connection)
-        assert write_run(cursor, tmp_path, 1, made_up) == Written(1_000, 0, 999_000, 1_000)
+        assert write_run(cursor, tmp_path, 1, made_up, unit_ns=1_000, most_rows=1_000) == Written(
+            1_000, 0, 999_000, 1_000
+        )
         (tmp_path / "copy.duckdb").write_bytes((tmp_path / "run-1.duckdb").read_bytes())
         with duckdb.connect(tmp_path / "copy.duckdb", read_only=True) as copy:
             assert copy.execute("SELECT count(*) FROM points").fetchall() == [(1_000,)]

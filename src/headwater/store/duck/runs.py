@@ -40,21 +40,28 @@ def run_path(directory: Path, number: int) -> Path:
     return directory / f"run-{number:d}.duckdb"
 
 
+def common_unit_ns(cursor: duckdb.DuckDBPyConnection, table: str) -> int:
+    """The largest unit that all times of a table of arrivals are multiples of."""
+    units = ", ".join(f"bool_and(at_ns % {unit_ns:d} = 0)" for unit_ns in _UNITS_NS)
+    (fitting,) = cursor.execute(f"SELECT {units} FROM {table}").fetchall()  # noqa: S608 - a name of ours
+    return next((unit_ns for unit_ns, fits in zip(_UNITS_NS, fitting, strict=True) if fits), 1)
+
+
 def write_run(
-    cursor: duckdb.DuckDBPyConnection, directory: Path, number: int, points_sql: str, slice_rows: int = SLICE_ROWS
+    cursor: duckdb.DuckDBPyConnection,
+    directory: Path,
+    number: int,
+    points_sql: str,
+    *,
+    unit_ns: int,
+    most_rows: int,
+    slice_rows: int = SLICE_ROWS,
 ) -> Written | None:
     """Write the points that a query gives (`series_id, at_ns, value`, no two of one series and time) into a file.
 
-    Answers None, and leaves no file, when there are no points. If points are deleted meanwhile, its times may reach
-    further than there are points.
+    Their times are multiples of `unit_ns`, and there are not more than `most_rows`. Answers None, and leaves no file,
+    when there are none.
     """
-    units = ", ".join(f"bool_and(at_ns % {unit_ns:d} = 0)" for unit_ns in _UNITS_NS)
-    found = cursor.execute(f"SELECT count(*), min(at_ns), max(at_ns), {units} FROM ({points_sql})").fetchone()  # noqa: S608
-    assert found is not None
-    rows, first_ns, last_ns, *fitting = found
-    if not rows:
-        return None
-    unit_ns = next((unit_ns for unit_ns, fits in zip(_UNITS_NS, fitting, strict=True) if fits), 1)
     path = run_path(directory, number)
     unfinished = path.with_suffix(".new")
     remove_database(unfinished)
@@ -63,23 +70,27 @@ def write_run(
     try:
         source = f"SELECT series_id, at_ns // {unit_ns:d} AS time, value FROM ({points_sql})"  # noqa: S608
         cursor.execute(f"CREATE TABLE {name}.points AS {source} LIMIT 0")
-        for condition in _slices(cursor, points_sql, rows, slice_rows):
+        for condition in _slices(cursor, points_sql, most_rows, slice_rows):
             cursor.execute(f"INSERT INTO {name}.points {source} WHERE {condition} ORDER BY series_id, time")
-        ((rows,),) = cursor.execute(f"SELECT count(*) FROM {name}.points").fetchall()  # noqa: S608
+        found = cursor.execute(f"SELECT count(*), min(time), max(time) FROM {name}.points").fetchall()  # noqa: S608
     finally:
         cursor.execute(f"DETACH {name}")
     wait_until_whole(unfinished)
+    ((rows, first, last),) = found
+    if not rows:
+        remove_database(unfinished)
+        return None
     unfinished.chmod(0o600)
     sync_file(unfinished)
     unfinished.replace(path)
     sync_directory(directory)
-    return Written(rows, first_ns, last_ns, unit_ns)
+    return Written(rows, first * unit_ns, last * unit_ns, unit_ns)
 
 
-def _slices(cursor: duckdb.DuckDBPyConnection, points_sql: str, rows: int, slice_rows: int) -> Iterator[str]:
+def _slices(cursor: duckdb.DuckDBPyConnection, points_sql: str, most_rows: int, slice_rows: int) -> Iterator[str]:
     """Conditions for portions of whole series that are about so long, in the order of the series."""
     last_of_slices: list[int] = []
-    if rows > slice_rows:
+    if most_rows > slice_rows:
         so_far = "sum(count(*)) OVER (ORDER BY series_id)"
         found = cursor.execute(
             f"SELECT max(series_id) FROM (SELECT series_id, {so_far} AS so_far FROM ({points_sql}) "  # noqa: S608

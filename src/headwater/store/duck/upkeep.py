@@ -15,7 +15,7 @@ import duckdb
 from headwater.model.series import ValueType
 from headwater.store.duck.layout import LATEST_NS, Hot, Run, runs_to_merge
 from headwater.store.duck.reading import Selection, in_list, points_sql
-from headwater.store.duck.runs import attach_run, drop_run, write_run
+from headwater.store.duck.runs import attach_run, common_unit_ns, drop_run, write_run
 from headwater.store.duck.schema import SQL_TYPES, create_hot, hot_table
 from headwater.store.duck.tables import Tables
 
@@ -104,7 +104,8 @@ class Upkeep:
         """Make one run of neighbouring parts, without what was replaced or deleted."""
         tables = self._tables
         parts = [*(run.part() for run in runs), *(hot.part() for hot in hots)]
-        tables.check_room(sum(part.rows for part in parts) * _ROOM_PER_ROW)
+        most_rows = sum(part.rows for part in parts)
+        tables.check_room(most_rows * _ROOM_PER_ROW)
         number = tables.last_run = tables.last_run + 1
         with tables.cursor() as cursor:
             # Asked for first: of later deletions more may be carried out than is written down, which does no harm.
@@ -112,7 +113,10 @@ class Upkeep:
             wanted = Selection(value_type, has_deletions=tables.has_deletions)
             self._cursor = cursor
             try:
-                written = write_run(cursor, tables.directory, number, points_sql(parts, wanted))
+                # Of two units that are used, the smaller is a part of the larger.
+                unit_ns = min(common_unit_ns(cursor, part.table) if part.is_hot else part.unit_ns for part in parts)
+                sql = points_sql(parts, wanted)
+                written = write_run(cursor, tables.directory, number, sql, unit_ns=unit_ns, most_rows=most_rows)
             finally:
                 self._cursor = None
         new = None
