@@ -10,7 +10,8 @@ HeadwaterError
 │   ├── NotFound            no such thing, or not the caller's to see
 │   ├── Conflict            clashes with what exists
 │   ├── TooLarge            above a limit of size
-│   └── TooManyRequests     above a limit of rate; carries `retry_after_s`
+│   ├── TooManyRequests     above a limit of rate; carries `retry_after_s`
+│   └── Cancelled           broken off: its time was up, or nobody waits for it any more
 ├── ProtocolError           the peer's: bytes that break the protocol (mqtt/ refines it)
 └── StorageError            ours: the store or the registry could not do its work
     └── Overloaded          ours, passing: try again later
@@ -66,6 +67,10 @@ class TooManyRequests(RequestError):
     def __init__(self, message: str, retry_after_s: float) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class Cancelled(RequestError):
+    """Broken off before it was done: its time was up, or nobody waits for it any more."""
 
 
 class ProtocolError(HeadwaterError):

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     DateTime,
     Dialect,
     ForeignKey,
@@ -118,12 +119,28 @@ class BucketRow(Base):
     kind: Mapped[str] = mapped_column(String(16))
     name: Mapped[str] = mapped_column(String(255))
     description: Mapped[str]
+    retention_s: Mapped[int | None] = mapped_column(BigInteger)
+    """For how long points are kept; None for ever."""
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 
     api_keys: Mapped[list[ApiKeyRow]] = relationship(
         lazy="selectin", cascade="all, delete-orphan", passive_deletes=True
     )
+
+
+class RollupRow(Base):
+    """A rule for down-sampling one bucket into another, which exists for nothing else and goes with its rule."""
+
+    __tablename__ = "rollups"
+    __table_args__ = _NEVER_REUSED
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    bucket_id: Mapped[int] = mapped_column(ForeignKey(BucketRow.id, ondelete="CASCADE"), index=True)
+    target_bucket_id: Mapped[int] = mapped_column(ForeignKey(BucketRow.id, ondelete="CASCADE"), unique=True)
+    window_s: Mapped[int] = mapped_column(BigInteger)
+    aggregates: Mapped[list[str]] = mapped_column(JSON)
+    created_at: Mapped[datetime]
 
 
 class ChannelFieldRow(Base):

@@ -19,6 +19,7 @@ from headwater.model.series import Series, ValueType
 
 if TYPE_CHECKING:
     from headwater.store.aggregates import Aggregate
+    from headwater.store.cancellation import Cancellation
     from headwater.store.windows import Windows
 
 MAX_WINDOW_ROWS = 1_000_000
@@ -92,7 +93,8 @@ class Store(Protocol):
 
     Every method may be called from any thread. Writes (`append`, `delete`) wait for each other; reads run beside
     them and beside each other, and see either all or nothing of a batch. Errors: `StorageError` for whatever the
-    engine or the disk refuses, and for any call after `close`.
+    engine or the disk refuses, and for any call after `close`. A query that is given a `stop` raises `Cancelled` soon
+    after that was cancelled.
     """
 
     def append(self, batch: Batch) -> None:
@@ -114,6 +116,7 @@ class Store(Protocol):
         start_ns: int | None = None,
         end_ns: int | None = None,
         newest: int | None = None,
+        stop: Cancellation | None = None,
     ) -> pa.Table:
         """Points of the given series, pivoted: one row for each time at which any of them has a value.
 
@@ -123,6 +126,26 @@ class Store(Protocol):
         id that is not in the catalogue gives a column of type null.
         """
 
+    def records(
+        self,
+        keys: Sequence[Mapping[str, int]],
+        *,
+        start_ns: int | None = None,
+        end_ns: int | None = None,
+        stop: Cancellation | None = None,
+    ) -> Iterator[pa.RecordBatch]:
+        """Points of many series keys as records, in batches, so that any number of them needs little memory.
+
+        Args: `keys`, for each series key the name of a column and the series whose values stand in it; all series of
+        one column have one type, and none is in two places. `start_ns` inclusive, `end_ns` exclusive.
+
+        Yields batches of some ten thousand rows: columns `key` (int64, the index in `keys`), `at_ns` (int64) and the
+        named columns in the order in which they first appear, typed by `ARROW_TYPES` (or null, when none of its series
+        is in the catalogue), null where a record has no value. Records ascend by key, then by time. The first batch
+        is there also when it is empty. All that was stored before the call is in them; of what is stored meanwhile,
+        each batch may have some. Raises BadRequest for a column with series of several types.
+        """
+
     def windows(
         self,
         groups: Sequence[Sequence[int]],
@@ -130,6 +153,7 @@ class Store(Protocol):
         windows: Windows,
         *,
         max_rows: int = MAX_WINDOW_ROWS,
+        stop: Cancellation | None = None,
     ) -> pa.Table:
         """Aggregates of the points in each window of time, for each group of series.
 

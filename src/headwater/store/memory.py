@@ -13,6 +13,8 @@ from headwater.model.series import Series, ValueType
 from headwater.store import ARROW_TYPES, MAX_WINDOW_ROWS, Batch, Columns
 from headwater.store.aggregates import Aggregate, answer_schema, checked, common_type, too_many_rows
 from headwater.store.aggregating import Point, aggregated, by_window
+from headwater.store.cancellation import Cancellation
+from headwater.store.recording import records_schema
 from headwater.store.windows import Windows
 
 
@@ -49,7 +51,10 @@ class MemoryStore:
         start_ns: int | None = None,
         end_ns: int | None = None,
         newest: int | None = None,
+        stop: Cancellation | None = None,
     ) -> pa.Table:
+        if stop is not None:
+            stop.check()
         wanted = list(dict.fromkeys(series_ids))
         with self._lock:
             self._check_open()
@@ -69,6 +74,28 @@ class MemoryStore:
             table[str(series_id)] = pa.array([column.get(at_ns) for at_ns in times], arrow_type)
         return pa.table(table)
 
+    def records(
+        self,
+        keys: Sequence[Mapping[str, int]],
+        *,
+        start_ns: int | None = None,
+        end_ns: int | None = None,
+        stop: Cancellation | None = None,
+    ) -> Iterator[pa.RecordBatch]:
+        with self._lock:
+            self._check_open()
+            types = {n: self._series[n].type for key in keys for n in key.values() if n in self._series}
+        schema = records_schema(keys, types)
+        yield pa.RecordBatch.from_pylist([], schema)
+        for number, key in enumerate(keys):
+            table = self.rows(list(key.values()), start_ns=start_ns, end_ns=end_ns, stop=stop)
+            columns = {"key": pa.repeat(pa.scalar(number, pa.int64()), table.num_rows), "at_ns": table.column("at_ns")}
+            for field in list(schema)[2:]:
+                series_id = key.get(field.name)
+                found = pa.nulls(table.num_rows) if series_id is None else table.column(str(series_id))
+                columns[field.name] = found.cast(field.type)
+            yield from pa.table(columns, schema=schema).combine_chunks().to_batches()
+
     def windows(
         self,
         groups: Sequence[Sequence[int]],
@@ -76,7 +103,10 @@ class MemoryStore:
         windows: Windows,
         *,
         max_rows: int = MAX_WINDOW_ROWS,
+        stop: Cancellation | None = None,
     ) -> pa.Table:
+        if stop is not None:
+            stop.check()
         aggregates = list(dict.fromkeys(aggregates))
         with self._lock:
             self._check_open()

@@ -24,6 +24,7 @@ from headwater.errors import StorageError
 from headwater.model.series import Series, SeriesKey, ValueType
 from headwater.store import ARROW_TYPES, MAX_WINDOW_ROWS, Batch
 from headwater.store.aggregates import Aggregate, answer_schema, checked, common_type, too_many_rows
+from headwater.store.cancellation import Cancellation
 from headwater.store.duck.errors import engine_errors
 from headwater.store.duck.files import open_database
 from headwater.store.duck.incoming import SERIES_SCHEMA, Incoming, points_schema, points_table, series_table
@@ -38,16 +39,19 @@ from headwater.store.duck.reading import (
     selection,
     times_sql,
 )
+from headwater.store.duck.recording import records_sql
 from headwater.store.duck.schema import SQL_TYPES
 from headwater.store.duck.snapshot import take_snapshot
 from headwater.store.duck.tables import Tables
 from headwater.store.duck.upkeep import DELETIONS_WAIT_S, HOT_ROWS, Upkeep, prepare_append
 from headwater.store.duck.windowing import windows_sql
+from headwater.store.recording import column_types, records_schema
 from headwater.store.windows import Windows
 
 WAL_LIMIT_MB = 8
 """About 340,000 points, and 20 ms for the commit that passes it (16: 35 ms; 64: 110 ms; 4: still 20 ms, more often)."""
 
+RECORDS_AT_ONCE = 10_000
 _CATALOGUE_ROWS = 10_000
 """How many series are turned into Python objects at a time."""
 _REVIVE_EVERY_S = 2.0
@@ -156,16 +160,20 @@ class DuckStore:
         start_ns: int | None = None,
         end_ns: int | None = None,
         newest: int | None = None,
+        stop: Cancellation | None = None,
     ) -> pa.Table:
         self._tables.check_open()
         wanted = list(dict.fromkeys(series_ids))
         types = self._types_of(wanted)
         found = _empty_rows(types)
         if types and newest != 0:
+
+            def read(cursor: duckdb.DuckDBPyConnection) -> pa.Table:
+                with interrupting(cursor, stop):
+                    return self._read_rows(cursor, self._selections(types, start_ns, end_ns), newest)
+
             with self._engine("read points"):
-                found = self._tables.read(
-                    lambda cursor: self._read_rows(cursor, self._selections(types, start_ns, end_ns), newest)
-                )
+                found = self._tables.read(read)
         columns = {"at_ns": found.column("at_ns")}
         for series_id in wanted:
             name = str(series_id)
@@ -189,6 +197,41 @@ class DuckStore:
                 return found
             span_ns *= min(64, max(8, 2 * newest // found.num_rows)) if found.num_rows else 64
 
+    def records(
+        self,
+        keys: Sequence[Mapping[str, int]],
+        *,
+        start_ns: int | None = None,
+        end_ns: int | None = None,
+        stop: Cancellation | None = None,
+    ) -> Iterator[pa.RecordBatch]:
+        self._tables.check_open()
+        types = self._types_of(dict.fromkeys(series_id for key in keys for series_id in key.values()))
+        schema = records_schema(keys, types)
+        known = {
+            number: {name: series_id for name, series_id in key.items() if series_id in types}
+            for number, key in enumerate(keys)
+        }
+        filled = [name for name, value_type in column_types(keys, types).items() if value_type is not None]
+        yield pa.RecordBatch.from_pylist([], schema)
+        if not filled:
+            return
+
+        def read(cursor: duckdb.DuckDBPyConnection) -> pa.Table:
+            wanted = self._selections(types, start_ns, end_ns)
+            parts = {one.type: self._tables.layouts[one.type].parts() for one in wanted}
+            sql, parameters = records_sql(parts, wanted, known, filled)
+            with interrupting(cursor, stop):
+                return cursor.sql(sql, params=parameters).to_arrow_table()
+
+        with self._engine("read points"):
+            found = self._tables.read(read).rename_columns(["key", "at_ns", *filled])
+        columns = [
+            found.column(field.name) if field.name in found.column_names else pa.nulls(found.num_rows)
+            for field in schema
+        ]
+        yield from pa.table(columns, schema=schema).to_batches(RECORDS_AT_ONCE)
+
     def windows(
         self,
         groups: Sequence[Sequence[int]],
@@ -196,6 +239,7 @@ class DuckStore:
         windows: Windows,
         *,
         max_rows: int = MAX_WINDOW_ROWS,
+        stop: Cancellation | None = None,
     ) -> pa.Table:
         self._tables.check_open()
         aggregates = list(dict.fromkeys(aggregates))
@@ -217,7 +261,8 @@ class DuckStore:
             sql, parameters = windows_sql(
                 parts, wanted, known, value_type, aggregates, progressions, last_ns, max_rows + 1
             )
-            return cursor.sql(sql, params=parameters).to_arrow_table()
+            with interrupting(cursor, stop):
+                return cursor.sql(sql, params=parameters).to_arrow_table()
 
         with self._engine("aggregate points"):
             found = self._tables.read(read) if types else schema.empty_table()
@@ -353,6 +398,16 @@ class DuckStore:
         if len(new_types) != len(series) or not new_types.keys().isdisjoint(self._types):
             raise StorageError("The telemetry store was given a new series with the number of another.")
         return new_types
+
+
+@contextmanager
+def interrupting(cursor: duckdb.DuckDBPyConnection, stop: Cancellation | None) -> Iterator[None]:
+    """Let a query of this cursor be broken off."""
+    if stop is None:
+        yield
+        return
+    with stop.interrupting(cursor.interrupt):
+        yield
 
 
 def _empty_rows(types: Mapping[int, ValueType]) -> pa.Table:
