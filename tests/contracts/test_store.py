@@ -27,6 +27,8 @@ KEY = SeriesKey(7, "weather", (("room", "attic"), ("site", "")))
 UNKNOWN_ID = 999
 HOT_ROWS = 5
 """Few, so that a short history makes many runs."""
+PORTION_POINTS = 4
+"""Few, so that records of a few points are read in many portions."""
 
 
 class Engine:
@@ -51,11 +53,20 @@ class MemoryEngine(Engine):
 class DuckEngine(Engine):
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self.store = open_duck_store(directory, memory_limit_mb=256, hot_rows=HOT_ROWS, deletions_wait_s=0)
+        self.store = self._open()
 
     def reopen(self) -> None:
         self.store.close()
-        self.store = open_duck_store(self._directory, memory_limit_mb=256, hot_rows=HOT_ROWS, deletions_wait_s=0)
+        self.store = self._open()
+
+    def _open(self) -> Store:
+        return open_duck_store(
+            self._directory,
+            memory_limit_mb=256,
+            hot_rows=HOT_ROWS,
+            deletions_wait_s=0,
+            portion_points=PORTION_POINTS,
+        )
 
 
 @contextmanager

@@ -83,5 +83,5 @@ def test_newest_of_several_types_with_late_and_replaced_points(tmp_path: Path) -
     ],
 )
 def test_bounds_beyond_every_time(start_ns: int | None, end_ns: int | None, span: tuple[int, int]) -> None:
-    chosen = selection(ValueType.FLOAT, [1], start_ns, end_ns, has_deletions=False)
+    chosen = selection(ValueType.FLOAT, [], [1], start_ns, end_ns, has_deletions=False)
     assert (chosen.start_ns, chosen.end_ns) == span

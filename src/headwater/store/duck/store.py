@@ -13,8 +13,9 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -28,30 +29,28 @@ from headwater.store.cancellation import Cancellation
 from headwater.store.duck.errors import engine_errors
 from headwater.store.duck.files import open_database
 from headwater.store.duck.incoming import SERIES_SCHEMA, Incoming, points_schema, points_table, series_table
-from headwater.store.duck.layout import Part
 from headwater.store.duck.reading import (
     Selection,
-    in_list,
     maxima_sql,
     newest_times_sql,
+    one_of,
     reach,
     rows_sql,
-    selection,
     times_sql,
 )
-from headwater.store.duck.recording import records_sql
+from headwater.store.duck.recording import PORTION_POINTS, Recording
 from headwater.store.duck.schema import SQL_TYPES
 from headwater.store.duck.snapshot import take_snapshot
 from headwater.store.duck.tables import Tables
 from headwater.store.duck.upkeep import DELETIONS_WAIT_S, HOT_ROWS, Upkeep, prepare_append
 from headwater.store.duck.windowing import windows_sql
-from headwater.store.recording import column_types, records_schema
 from headwater.store.windows import Windows
 
 WAL_LIMIT_MB = 8
 """About 340,000 points, and 20 ms for the commit that passes it (16: 35 ms; 64: 110 ms; 4: still 20 ms, more often)."""
 
-RECORDS_AT_ONCE = 10_000
+T = TypeVar("T")
+
 _CATALOGUE_ROWS = 10_000
 """How many series are turned into Python objects at a time."""
 _REVIVE_EVERY_S = 2.0
@@ -70,12 +69,13 @@ def open_duck_store(
     deletions_wait_s: float = DELETIONS_WAIT_S,
     now_s: Callable[[], float] = time.monotonic,
     min_free_mb: int = 0,
+    portion_points: int = PORTION_POINTS,
 ) -> DuckStore:
     """Open the store in a directory of its own, which is made (for this user alone) if there is none.
 
     Args: `memory_limit_mb`, above which queries use files in the directory; `threads` that one query may use;
     `wal_limit_mb`: size of the log at which a commit also moves it into the database file; `min_free_mb`:
-    see `Tables`; the others: see `Upkeep`.
+    see `Tables`; `portion_points`: how many points `records` reads at once; the others: see `Upkeep`.
 
     Raises `ConfigurationError` when the directory is in use by another process, holds something else or a newer
     format, and `StorageError` when its file is damaged.
@@ -88,7 +88,7 @@ def open_duck_store(
     with engine_errors("read where its points are"):
         tables = Tables(lambda: open_database(directory, settings), directory, min_free_mb * 2**20)
     try:
-        return DuckStore(tables, Upkeep(tables, hot_rows, deletions_wait_s, now_s), now_s)
+        return DuckStore(tables, Upkeep(tables, hot_rows, deletions_wait_s, now_s), now_s, portion_points)
     except BaseException:
         tables.close()
         raise
@@ -97,10 +97,17 @@ def open_duck_store(
 class DuckStore:
     """A `Store` in a DuckDB database. Made by `open_duck_store`."""
 
-    def __init__(self, tables: Tables, upkeep: Upkeep, now_s: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        tables: Tables,
+        upkeep: Upkeep,
+        now_s: Callable[[], float],
+        portion_points: int,
+    ) -> None:
         self._tables = tables
         self._upkeep = upkeep
         self._now_s = now_s
+        self._portion_points = portion_points
         self._reviving = threading.Lock()
         self._revive_at_s: float | None = None
         """When to open the files anew, after the engine has given up."""
@@ -169,33 +176,14 @@ class DuckStore:
         if types and newest != 0:
 
             def read(cursor: duckdb.DuckDBPyConnection) -> pa.Table:
-                with interrupting(cursor, stop):
-                    return self._read_rows(cursor, self._selections(types, start_ns, end_ns), newest)
+                return _read_rows(cursor, self._tables.select(types, start_ns, end_ns), newest)
 
-            with self._engine("read points"):
-                found = self._tables.read(read)
+            found = self._read("read points", read, stop)
         columns = {"at_ns": found.column("at_ns")}
         for series_id in wanted:
             name = str(series_id)
             columns[name] = found.column(name) if series_id in types else pa.nulls(found.num_rows)
         return pa.table(columns)
-
-    def _read_rows(
-        self, cursor: duckdb.DuckDBPyConnection, wanted: Sequence[Selection], newest: int | None
-    ) -> pa.Table:
-        parts = {one.type: self._tables.layouts[one.type].parts() for one in wanted}
-        span = reach(parts, wanted)
-        if newest is None or span is None:
-            return cursor.sql(rows_sql(parts, wanted, newest)).to_arrow_table()
-        first_ns, last_ns = span
-        span_ns = newest * _GUESSED_INTERVAL_NS
-        while True:
-            start_ns = max(last_ns + 1 - span_ns, first_ns)
-            late = [one._replace(start_ns=max(one.start_ns, start_ns)) for one in wanted]
-            found = cursor.sql(rows_sql(parts, late, newest)).to_arrow_table()
-            if found.num_rows >= newest or start_ns == first_ns:
-                return found
-            span_ns *= min(64, max(8, 2 * newest // found.num_rows)) if found.num_rows else 64
 
     def records(
         self,
@@ -207,30 +195,8 @@ class DuckStore:
     ) -> Iterator[pa.RecordBatch]:
         self._tables.check_open()
         types = self._types_of(dict.fromkeys(series_id for key in keys for series_id in key.values()))
-        schema = records_schema(keys, types)
-        known = {
-            number: {name: series_id for name, series_id in key.items() if series_id in types}
-            for number, key in enumerate(keys)
-        }
-        filled = [name for name, value_type in column_types(keys, types).items() if value_type is not None]
-        yield pa.RecordBatch.from_pylist([], schema)
-        if not filled:
-            return
-
-        def read(cursor: duckdb.DuckDBPyConnection) -> pa.Table:
-            wanted = self._selections(types, start_ns, end_ns)
-            parts = {one.type: self._tables.layouts[one.type].parts() for one in wanted}
-            sql, parameters = records_sql(parts, wanted, known, filled)
-            with interrupting(cursor, stop):
-                return cursor.sql(sql, params=parameters).to_arrow_table()
-
-        with self._engine("read points"):
-            found = self._tables.read(read).rename_columns(["key", "at_ns", *filled])
-        columns = [
-            found.column(field.name) if field.name in found.column_names else pa.nulls(found.num_rows)
-            for field in schema
-        ]
-        yield from pa.table(columns, schema=schema).to_batches(RECORDS_AT_ONCE)
+        read = partial(self._read, "read points", stop=stop)
+        yield from Recording(keys, types, self._tables, read, self._portion_points).batches(start_ns, end_ns)
 
     def windows(
         self,
@@ -249,23 +215,16 @@ class DuckStore:
         known = [[series_id for series_id in ids if series_id in types] for ids in groups]
 
         def read(cursor: duckdb.DuckDBPyConnection) -> pa.Table:
-            wanted = self._selections(types, windows.start_ns, windows.end_ns)
-            parts = {one.type: self._tables.layouts[one.type].parts() for one in wanted}
-            span = reach(parts, wanted)
+            wanted = self._tables.select(types, windows.start_ns, windows.end_ns)
+            span = reach(wanted)
             if span is None:
                 return schema.empty_table()
             first_ns, last_ns = span
             progressions = windows.progressions(first_ns, last_ns)
-            if 2 * len(types) > len(self._types):  # picking out most series takes longer than reading all of them
-                wanted = [one._replace(series_ids=None) for one in wanted]
-            sql, parameters = windows_sql(
-                parts, wanted, known, value_type, aggregates, progressions, last_ns, max_rows + 1
-            )
-            with interrupting(cursor, stop):
-                return cursor.sql(sql, params=parameters).to_arrow_table()
+            sql = windows_sql(wanted, known, value_type, aggregates, progressions, last_ns, max_rows + 1)
+            return cursor.sql(sql).to_arrow_table()
 
-        with self._engine("aggregate points"):
-            found = self._tables.read(read) if types else schema.empty_table()
+        found = self._read("aggregate points", read, stop) if types else schema.empty_table()
         if found.num_rows > max_rows:
             raise too_many_rows(max_rows)
         return checked(found, value_type, aggregates)
@@ -278,21 +237,17 @@ class DuckStore:
     def newest_times(self, series_ids: Sequence[int]) -> Mapping[int, int]:
         return self._aggregated(self._types_of(series_ids), newest_times_sql)
 
-    def _aggregated(
-        self, types: Mapping[int, ValueType], sql_of: Callable[[Sequence[Part], Selection], str]
-    ) -> Mapping[int, int]:
+    def _aggregated(self, types: Mapping[int, ValueType], sql_of: Callable[[Selection], str]) -> Mapping[int, int]:
         """One number for each series that has points."""
 
         def read(cursor: duckdb.DuckDBPyConnection) -> dict[int, int]:
             found: dict[int, int] = {}
-            for one in self._selections(types, None, None):
-                parts = self._tables.layouts[one.type].parts()
-                found.update(cursor.execute(sql_of(parts, one)).fetchall())
+            for one in self._tables.select(types, None, None):
+                found.update(cursor.execute(sql_of(one)).fetchall())
             return found
 
         self._tables.check_open()
-        with self._engine("read points"):
-            return self._tables.read(read)
+        return self._read("read points", read)
 
     def times(self, series_id: int, at_ns: Collection[int]) -> set[int]:
         self._tables.check_open()
@@ -301,12 +256,10 @@ class DuckStore:
             return set()
 
         def read(cursor: duckdb.DuckDBPyConnection) -> set[int]:
-            (one,) = self._selections(types, min(at_ns), max(at_ns) + 1)
-            sql = times_sql(self._tables.layouts[one.type].parts(), one, at_ns)
-            return {row[0] for row in cursor.execute(sql).fetchall()}
+            (one,) = self._tables.select(types, min(at_ns), max(at_ns) + 1)
+            return {row[0] for row in cursor.execute(times_sql(one, set(at_ns))).fetchall()}
 
-        with self._engine("read points"):
-            return self._tables.read(read)
+        return self._read("read points", read)
 
     def delete(self, series_ids: Sequence[int], *, start_ns: int | None = None, end_ns: int | None = None) -> None:
         tables = self._tables
@@ -316,11 +269,11 @@ class DuckStore:
             if not types:
                 return
             statements: list[str] = []
-            for one in self._selections(types, start_ns, end_ns):
+            for one in tables.select(types, start_ns, end_ns):
                 statements += self._upkeep.delete_statements(one)
             is_whole = start_ns is None and end_ns is None
             if is_whole:
-                statements.append(f"DELETE FROM series WHERE id IN {in_list(types)}")  # noqa: S608 - integers only
+                statements.append(f"DELETE FROM series WHERE {one_of('id', types)}")  # noqa: S608 - integers only
             tables.write(*statements)
             if is_whole:
                 for series_id in types:
@@ -340,6 +293,16 @@ class DuckStore:
     def close(self) -> None:
         with engine_errors("close its files"):
             self._tables.close()
+
+    def _read(self, doing: str, work: Callable[[duckdb.DuckDBPyConnection], T], stop: Cancellation | None = None) -> T:
+        """Do reading work with a view of all tables at one moment; see `Tables.read`."""
+
+        def interruptible(cursor: duckdb.DuckDBPyConnection) -> T:
+            with interrupting(cursor, stop):
+                return work(cursor)
+
+        with self._engine(doing):
+            return self._tables.read(interruptible)
 
     @contextmanager
     def _engine(self, doing: str) -> Iterator[None]:
@@ -380,14 +343,6 @@ class DuckStore:
             "SELECT id, bucket_id, measurement, tags, field, type FROM incoming_series"
         )
 
-    def _selections(self, types: Mapping[int, ValueType], start_ns: int | None, end_ns: int | None) -> list[Selection]:
-        """What is wanted of each type. To be asked for within `Tables.read`."""
-        ids_of: dict[ValueType, list[int]] = {}
-        for series_id, value_type in types.items():
-            ids_of.setdefault(value_type, []).append(series_id)
-        has_deletions = self._tables.has_deletions
-        return [selection(t, ids, start_ns, end_ns, has_deletions=has_deletions) for t, ids in ids_of.items()]
-
     def _types_of(self, series_ids: Iterable[int]) -> dict[int, ValueType]:
         """The types of those series that exist, in the given order."""
         found = ((series_id, self._types.get(series_id)) for series_id in series_ids)  # a writer may delete meanwhile
@@ -408,6 +363,21 @@ def interrupting(cursor: duckdb.DuckDBPyConnection, stop: Cancellation | None) -
         return
     with stop.interrupting(cursor.interrupt):
         yield
+
+
+def _read_rows(cursor: duckdb.DuckDBPyConnection, wanted: Sequence[Selection], newest: int | None) -> pa.Table:
+    span = reach(wanted)
+    if newest is None or span is None:
+        return cursor.sql(rows_sql(wanted, newest)).to_arrow_table()
+    first_ns, last_ns = span
+    span_ns = newest * _GUESSED_INTERVAL_NS
+    while True:
+        start_ns = max(last_ns + 1 - span_ns, first_ns)
+        late = [one._replace(start_ns=max(one.start_ns, start_ns)) for one in wanted]
+        found = cursor.sql(rows_sql(late, newest)).to_arrow_table()
+        if found.num_rows >= newest or start_ns == first_ns:
+            return found
+        span_ns *= min(64, max(8, 2 * newest // found.num_rows)) if found.num_rows else 64
 
 
 def _empty_rows(types: Mapping[int, ValueType]) -> pa.Table:

@@ -8,7 +8,7 @@ now, and the reader begins anew.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
@@ -19,6 +19,7 @@ from headwater.errors import StorageError
 from headwater.files import free_bytes
 from headwater.model.series import ValueType
 from headwater.store.duck.layout import Hot, Layout, Run
+from headwater.store.duck.reading import Selection, selection
 from headwater.store.duck.runs import attach_run, remove_leftovers, run_path
 from headwater.store.duck.schema import SQL_TYPES, hot_table
 
@@ -141,6 +142,17 @@ class Tables:
             yield cursor
         finally:
             cursor.close()
+
+    def select(self, types: Mapping[int, ValueType], start_ns: int | None, end_ns: int | None) -> list[Selection]:
+        """What is wanted of each type, for series of these types. Readers ask for it within `read`."""
+        ids_of: dict[ValueType, list[int]] = {}
+        for series_id, value_type in types.items():
+            ids_of.setdefault(value_type, []).append(series_id)
+        has_deletions = self.has_deletions
+        return [
+            selection(value_type, self.layouts[value_type].parts(), ids, start_ns, end_ns, has_deletions=has_deletions)
+            for value_type, ids in ids_of.items()
+        ]
 
     def read(self, work: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
         """Do reading work with a view of all tables at one moment. It is done again if what it reads was moved."""

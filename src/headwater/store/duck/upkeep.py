@@ -14,7 +14,7 @@ import duckdb
 
 from headwater.model.series import ValueType
 from headwater.store.duck.layout import LATEST_NS, Hot, Run, runs_to_merge
-from headwater.store.duck.reading import Selection, in_list, points_sql
+from headwater.store.duck.reading import Selection, one_of, points_sql, unnested
 from headwater.store.duck.runs import attach_run, common_unit_ns, drop_run, write_run
 from headwater.store.duck.schema import SQL_TYPES, create_hot, hot_table
 from headwater.store.duck.tables import Tables
@@ -110,12 +110,12 @@ class Upkeep:
         with tables.cursor() as cursor:
             # Asked for first: of later deletions more may be carried out than is written down, which does no harm.
             applied = self._last_deletion_known(cursor, runs)
-            wanted = Selection(value_type, has_deletions=tables.has_deletions)
+            wanted = Selection(value_type, parts, has_deletions=tables.has_deletions)
             self._cursor = cursor
             try:
                 # Of two units that are used, the smaller is a part of the larger.
                 unit_ns = min(common_unit_ns(cursor, part.table) if part.is_hot else part.unit_ns for part in parts)
-                sql = points_sql(parts, wanted)
+                sql = points_sql(wanted)
                 written = write_run(cursor, tables.directory, number, sql, unit_ns=unit_ns, most_rows=most_rows)
             finally:
                 self._cursor = None
@@ -155,7 +155,7 @@ class Upkeep:
         tables = self._tables
         layout = tables.layouts[wanted.type]
         assert wanted.series_ids is not None
-        condition = f"series_id IN {in_list(wanted.series_ids)}"
+        condition = one_of("series_id", wanted.series_ids)
         span = f" AND at_ns >= {wanted.start_ns:d} AND at_ns < {wanted.end_ns:d}"
         for hot in layout.hots:
             yield f"DELETE FROM {hot_table(hot.type, hot.generation)} WHERE {condition}{span}"  # noqa: S608 - integers only
@@ -165,7 +165,7 @@ class Upkeep:
             self._deleted_at_s = self._now_s()
             yield (
                 f"INSERT INTO deletions SELECT {tables.last_deletion:d}, {wanted.type:d}, "
-                f"unnest([{', '.join(f'{n:d}' for n in wanted.series_ids)}]), "
+                f"{unnested(wanted.series_ids)}, "
                 f"{wanted.start_ns:d}, {min(wanted.end_ns - 1, LATEST_NS):d}"
             )
 
@@ -198,7 +198,7 @@ class Upkeep:
 def _replace_statements(runs: Sequence[Run], hots: Sequence[Hot], new: Run | None) -> Iterator[str]:
     """Statements that put a run in the place of what it was made of."""
     if runs:
-        yield f"DELETE FROM runs WHERE number IN {in_list(run.number for run in runs)}"  # noqa: S608 - integers only
+        yield f"DELETE FROM runs WHERE {one_of('number', [run.number for run in runs])}"  # noqa: S608 - integers only
     for hot in hots:
         yield f"DELETE FROM generations WHERE type = {hot.type:d} AND number = {hot.generation:d}"  # noqa: S608
         yield f"DROP TABLE {hot_table(hot.type, hot.generation)}"

@@ -6,12 +6,12 @@ All that enters the SQL from outside is numbers, written as such. What each aggr
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from headwater.model.series import ValueType
 from headwater.store.aggregates import Aggregate, Function
-from headwater.store.duck.layout import LATEST_NS, Part
-from headwater.store.duck.reading import Selection, points_sql
+from headwater.store.duck.layout import LATEST_NS
+from headwater.store.duck.reading import Selection, points_sql, unnested
 from headwater.store.duck.schema import SQL_TYPES
 from headwater.store.windows import Progression
 
@@ -37,7 +37,6 @@ _SQL = {
 
 
 def windows_sql(
-    parts: Mapping[ValueType, Sequence[Part]],
     wanted: Sequence[Selection],
     groups: Sequence[Sequence[int]],
     value_type: ValueType,
@@ -45,40 +44,35 @@ def windows_sql(
     progressions: Sequence[Progression],
     last_ns: int,
     max_rows: int,
-) -> tuple[str, dict[str, list[int]]]:
+) -> str:
     """The columns of `Store.windows`, at most `max_rows` of them; an integer that does not fit its type is null.
-    With the parameters of the SQL.
 
     `wanted` are points of types whose values `value_type` can stand for; they have no time after `last_ns`, and none
     before the first of `progressions`.
     """
+    is_joined = len(groups) > 1
     sources = [
-        f"SELECT series_id, at_ns, value::{SQL_TYPES[value_type]} AS value FROM ({points_sql(parts[one.type], one)})"  # noqa: S608 - numbers only, here and below
+        f"SELECT series_id, at_ns, value::{SQL_TYPES[value_type]} AS value "  # noqa: S608 - numbers only, here and below
+        f"FROM ({points_sql(one, is_joined=is_joined)})"
         for one in wanted
     ]
     points = f"FROM ({' UNION ALL '.join(sources)}) points"
-    group, parameters = "0", {}
-    if len(groups) > 1 or any(one.series_ids is None for one in wanted):
-        group = "groups.number"
-        # As parameters: to read so many numbers in SQL takes forty times as long (100,000: five seconds).
-        parameters = {
-            "series_ids": [n for ids in groups for n in dict.fromkeys(ids)],
-            "numbers": [number for number, ids in enumerate(groups) for _ in dict.fromkeys(ids)],
-        }
-        pairs = "SELECT unnest($series_ids::BIGINT[]) AS series_id, unnest($numbers::BIGINT[]) AS number"
-        points += f" JOIN ({pairs}) groups USING (series_id)"
+    if is_joined:
+        places = [(n, number) for number, ids in enumerate(groups) for n in dict.fromkeys(ids)]
+        series_ids, numbers = unnested(n for n, _ in places), unnested(number for _, number in places)
+        points += f" JOIN (SELECT {series_ids} AS series_id, {numbers} AS number) groups USING (series_id)"
+    group = "groups.number" if is_joined else "0"
     begins = _begins_sql(progressions, last_ns)
     if len(progressions) > _MAX_CASES:
         rows = ", ".join(f"({first:d}, {last:d}, {every:d})" for first, last, every in progressions)
         points += f" ASOF JOIN (VALUES {rows}) begun(first_ns, last_ns, every_ns) ON points.at_ns >= begun.first_ns"
     is_of_one = all(len(set(ids)) <= 1 for ids in groups)
     columns = "".join(f', {_aggregate_sql(one, value_type, is_of_one)} AS "{one.name}"' for one in aggregates)
-    sql = (
+    return (
         f'SELECT "group", window_ns AS at_ns{columns} FROM '  # noqa: S608
         f'(SELECT {group}::BIGINT AS "group", {begins} AS window_ns, series_id, at_ns, value {points}) '
         f'GROUP BY "group", window_ns ORDER BY "group", window_ns LIMIT {max_rows:d}'
     )
-    return sql, parameters
 
 
 def _aggregate_sql(aggregate: Aggregate, value_type: ValueType, is_of_one: bool) -> str:
