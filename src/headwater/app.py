@@ -49,9 +49,11 @@ from headwater.services.channels import Channels
 from headwater.services.connect_limits import ConnectLimits
 from headwater.services.devices import Devices
 from headwater.services.entries import Entries
+from headwater.services.horizons import Horizons
 from headwater.services.ingest import Ingest, IngestLimits
 from headwater.services.query import Query
 from headwater.services.refusals import Refusals
+from headwater.services.retention import Retention
 from headwater.services.upkeep import StoreUpkeep
 from headwater.setting_kinds import Address
 from headwater.settings import AdminSeed, Settings, StoreEngine
@@ -161,8 +163,16 @@ async def open_services(settings: Settings, store: Store) -> AsyncIterator[Servi
     """Everything below the edges, over the registry and the store of one data directory."""
     limits = settings.limits
     async with AsyncExitStack() as stack:
+        # Apart from the console's: a flood of devices must not keep people from signing in.
+        device_passwords = stack.enter_context(closing(Passwords(max_at_once=1, max_waiting=256)))
+        access = Access(
+            allow_topic_keys=settings.mqtt.allow_topic_keys,
+            allow_anonymous=settings.mqtt.allow_anonymous,
+            passwords=device_passwords,
+        )
+        horizons = Horizons(access.retention_s)
         catalogue = Catalogue(await asyncio.to_thread(lambda: list(store.catalogue())))
-        query = stack.enter_context(closing(Query(store, catalogue)))
+        query = stack.enter_context(closing(Query(store, catalogue, horizons)))
         ingest = Ingest(
             store,
             catalogue,
@@ -174,21 +184,17 @@ async def open_services(settings: Settings, store: Store) -> AsyncIterator[Servi
         )
         stack.push_async_callback(ingest.close)
         stack.enter_context(closing(StoreUpkeep(store)))
-        entries = Entries(ingest, query, catalogue, store)
+        entries = Entries(ingest, query, catalogue, store, horizons)
         await entries.recover()
 
         # Above the store: what is deleted in the registry is deleted there too, also while the server stops.
         worker = RegistryWorker(open_registry(settings.registry_url))
         stack.push_async_callback(worker.close)
-        # Apart from the console's: a flood of devices must not keep people from signing in.
-        device_passwords = stack.enter_context(closing(Passwords(max_at_once=1, max_waiting=256)))
-        access = Access(
-            allow_topic_keys=settings.mqtt.allow_topic_keys,
-            allow_anonymous=settings.mqtt.allow_anonymous,
-            passwords=device_passwords,
-        )
         access.load(await worker.read(lambda registry: registry.snapshot()))
         await _reconcile(worker, access, catalogue, entries)
+        retention = Retention(ingest, catalogue, store, horizons, access.retentions, entries.note_last_ids)
+        stack.push_async_callback(retention.close)
+        await stack.enter_async_context(_running(retention.run()))
         passwords = stack.enter_context(closing(Passwords()))
         connect_limits = ConnectLimits.of(settings.mqtt, time.monotonic)
         yield Services(
@@ -202,7 +208,11 @@ async def open_services(settings: Settings, store: Store) -> AsyncIterator[Servi
                 block_s=settings.web.sign_in_block_s,
             ),
             channels=Channels(
-                worker, access, on_deleted=entries.clear, max_channels_per_account=limits.channels_per_account
+                worker,
+                access,
+                on_deleted=entries.clear,
+                change_retention=retention.change,
+                max_channels_per_account=limits.channels_per_account,
             ),
             devices=Devices(worker, access, connect_limits, max_devices_per_account=limits.devices_per_account),
             ingest=ingest,
@@ -218,6 +228,7 @@ async def open_services(settings: Settings, store: Store) -> AsyncIterator[Servi
                 max_devices_per_account=limits.devices_per_account,
             ),
             connect_limits=connect_limits,
+            horizons=horizons,
         )
 
 

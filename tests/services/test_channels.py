@@ -13,7 +13,7 @@ from headwater.errors import BadRequest, Conflict, NotFound
 from headwater.model.principal import Grant
 from headwater.registry.entities import ChannelSettings
 from headwater.services.access import AccessChange
-from headwater.services.channels import Channels, check_settings
+from headwater.services.channels import MAX_RETENTION_S, MIN_RETENTION_S, Channels, check_settings
 
 KEY = r"[0-9A-Z]{16}"
 LINE = st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=40)
@@ -31,6 +31,7 @@ GOOD_SETTINGS = st.builds(
     github_url=st.just("") | st.just("github.com/a/b"),
     metadata=LINE.map(lambda text: f"{text}\n{text}"),
     tags=st.lists(LINE.map(lambda text: text.replace(",", ";")), max_size=5).map(tuple),
+    retention_s=st.none() | st.integers(MIN_RETENTION_S, MAX_RETENTION_S),
 )
 
 
@@ -49,6 +50,44 @@ async def test_settings_come_back_as_they_were_checked(house, wanted):
     assert await house.channels.get_owned(account.id, made.id) == made
     assert (await house.channels.update(account.id, made.id, made.settings)).settings == made.settings
     await house.channels.delete(account.id, made.id)
+
+
+@pytest.mark.parametrize("retention_s", [MIN_RETENTION_S - 1, MAX_RETENTION_S + 1, 0, -1])
+def test_a_retention_that_cannot_be_is_refused(retention_s):
+    with pytest.raises(BadRequest, match="retention_s must be 3600"):
+        check_settings(ChannelSettings(retention_s=retention_s))
+
+
+async def test_a_retention_is_known_for_every_bucket_that_has_one(house):
+    account = await house.account()
+    kept = await house.channels.create(account.id, ChannelSettings(retention_s=7200))
+    other = await house.channels.create(account.id, ChannelSettings())
+    assert house.access.retentions() == {kept.id: 7200}
+    assert (house.access.retention_s(kept.id), house.access.retention_s(other.id)) == (7200, None)
+    await house.channels.update(account.id, kept.id, ChannelSettings())
+    assert house.access.retentions() == {}
+    await house.channels.update(account.id, other.id, ChannelSettings(retention_s=3600))
+    assert house.access.retentions() == {other.id: 3600}
+    await house.channels.delete(account.id, other.id)
+    assert house.access.retentions() == {}
+
+
+async def test_changes_of_a_retention_go_through_who_is_asked(house):
+    asked = []
+
+    async def change(channel_id, retention_s, commit):
+        asked.append((channel_id, retention_s))
+        return await commit()
+
+    account, stranger = await house.account(), await house.account("bob")
+    channels = Channels(house.worker, house.access, change_retention=change)
+    channel = await channels.create(account.id, ChannelSettings(retention_s=7200))
+    for retention_s in (7200, 3600, None):
+        await channels.update(account.id, channel.id, replace(channel.settings, retention_s=retention_s))
+    with pytest.raises(NotFound):
+        await channels.update(stranger.id, channel.id, replace(channel.settings, retention_s=3600))
+    assert asked == [(channel.id, 3600), (channel.id, None)]
+    assert house.access.retentions() == {}
 
 
 async def test_a_new_channel_has_one_key_of_each_kind(house):

@@ -38,6 +38,8 @@ class Directory:
         self.channels: dict[int, Channel] = {}
         self.devices: dict[int, KnownDevice] = {}
         self.account_devices: dict[int, KnownAccountDevice] = {}
+        self.retentions: dict[int, int] = {}
+        """Seconds by bucket id, for buckets of any kind whose points are not kept for ever."""
 
         self.account_ids: dict[str, int] = {}
         """By name."""
@@ -77,6 +79,8 @@ class Directory:
         if channel.id in self.channels:
             self._forget_channel(channel.id)
         self.channels[channel.id] = channel
+        if channel.settings.retention_s is not None:
+            self.retentions[channel.id] = channel.settings.retention_s
         for api_key in channel.api_keys:
             index = self.write_keys if api_key.allows_write else self.read_keys
             index[hash_secret(api_key.key)] = channel.id
@@ -120,6 +124,7 @@ class Directory:
             self.put_account(account)
         for token, token_hash in snapshot.tokens:
             self.tokens[token_hash] = token
+        self.retentions.update(snapshot.retentions)
         for channel in snapshot.channels:
             self.put_channel(channel)
         for device, password_hash in snapshot.devices:
@@ -128,6 +133,7 @@ class Directory:
             self.put_account_device(account_device, credential_hash)
 
     def _forget_channel(self, channel_id: int) -> None:
+        self.retentions.pop(channel_id, None)
         for api_key in self.channels.pop(channel_id).api_keys:
             index = self.write_keys if api_key.allows_write else self.read_keys
             del index[hash_secret(api_key.key)]

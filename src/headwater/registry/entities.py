@@ -65,6 +65,8 @@ class ChannelSettings:
     github_url: str = ""
     metadata: str = ""
     tags: tuple[str, ...] = ()
+    retention_s: int | None = None
+    """For how long entries are kept; None for ever."""
 
 
 @dataclass(frozen=True, slots=True)

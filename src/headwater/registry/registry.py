@@ -41,6 +41,8 @@ class Snapshot:
     """With the SHA-256 of each password."""
     account_devices: tuple[tuple[AccountDevice, str], ...]
     """With the hash of each credential."""
+    retentions: tuple[tuple[int, int], ...]
+    """Buckets of any kind whose points are not kept for ever, with their retention in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +72,16 @@ class Registry(DeviceRegistry):
             channels = session.scalars(select(ChannelRow).order_by(ChannelRow.bucket_id))
             devices = session.scalars(select(MqttDeviceRow).order_by(MqttDeviceRow.id))
             account_devices = session.scalars(select(AccountDeviceRow).order_by(AccountDeviceRow.id))
+            retentions = session.execute(
+                select(BucketRow.id, BucketRow.retention_s).where(BucketRow.retention_s.is_not(None))
+            )
             return Snapshot(
                 accounts=tuple(row.entity() for row in accounts),
                 tokens=tuple((row.entity(), row.token_hash) for row in tokens),
                 channels=tuple(row.entity() for row in channels),
                 devices=tuple((row.entity(), row.password_hash) for row in devices),
                 account_devices=tuple((row.entity(), row.credential_hash) for row in account_devices),
+                retentions=tuple((bucket_id, retention_s) for bucket_id, retention_s in retentions if retention_s),
             )
 
     # Accounts and their tokens

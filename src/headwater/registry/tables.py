@@ -188,9 +188,10 @@ class ChannelRow(Base):
     )
 
     def apply(self, settings: ChannelSettings) -> None:
-        """Take over every setting; the bucket's name and description included."""
+        """Take over every setting; the bucket's name, description and retention included."""
         self.bucket.name = settings.name
         self.bucket.description = settings.description
+        self.bucket.retention_s = settings.retention_s
         self.latitude = settings.latitude
         self.longitude = settings.longitude
         self.elevation = settings.elevation
@@ -214,6 +215,7 @@ class ChannelRow(Base):
             github_url=self.github_url,
             metadata=self.channel_metadata,
             tags=tuple(self.tags),
+            retention_s=self.bucket.retention_s,
         )
         return Channel(
             id=self.bucket_id,

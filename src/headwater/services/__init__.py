@@ -12,6 +12,7 @@ from headwater.services.channels import Channels
 from headwater.services.connect_limits import ConnectLimits
 from headwater.services.devices import Devices
 from headwater.services.entries import Entries
+from headwater.services.horizons import Horizons
 from headwater.services.ingest import Ingest
 from headwater.services.presence import Presence
 from headwater.services.query import Query
@@ -34,3 +35,4 @@ class Services:
     account_devices: AccountDevices
     connect_limits: ConnectLimits
     presence: Presence = field(default_factory=Presence)
+    horizons: Horizons = field(default_factory=Horizons)

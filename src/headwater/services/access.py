@@ -98,6 +98,14 @@ class Access:
         """The id of every channel there is."""
         return frozenset(self._known.channels)
 
+    def retention_s(self, bucket_id: int) -> int | None:
+        """For how long the points of a bucket, of whatever kind, are kept; None for ever."""
+        return self._known.retentions.get(bucket_id)
+
+    def retentions(self) -> dict[int, int]:
+        """The retention of every bucket that has one."""
+        return dict(self._known.retentions)
+
     def channel_of_write_key(self, key: str) -> Channel | None:
         return _follow(self._known.write_keys.get(hash_of(key)), self._known.channels)
 

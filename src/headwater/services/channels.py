@@ -9,8 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeAlias
 
 from headwater.errors import BadRequest, NotFound
+from headwater.model.series import INTEGER_MAX
 from headwater.registry.entities import Channel, ChannelSettings
 from headwater.registry.keys import generate_api_key
 from headwater.registry.worker import RegistryWorker
@@ -26,6 +28,13 @@ MAX_COORDINATE_LENGTH = 32
 MAX_TAGS = 32
 MAX_TAG_LENGTH = 64
 MAX_NOTE_LENGTH = 255
+MIN_RETENTION_S = 3600
+"""Whoever needs less wants the last entry, not a history; and what has expired is removed by the hour."""
+MAX_RETENTION_S = INTEGER_MAX // 1_000_000_000
+"""292 years: as far back as nanoseconds reach."""
+
+ChangeRetention: TypeAlias = Callable[[int, int | None, Callable[[], Awaitable[Channel]]], Awaitable[Channel]]
+"""See `Retention.change`."""
 
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 
@@ -34,7 +43,8 @@ class Channels:
     """The channels of every account.
 
     Args: `on_deleted` is awaited with each deleted channel once the registry has let go of it, even when the
-    caller went away meanwhile; the limits raise `Conflict`.
+    caller went away meanwhile; `change_retention` has a retention changed, so that what has expired stays gone; the
+    limits raise `Conflict`.
     """
 
     def __init__(
@@ -43,12 +53,14 @@ class Channels:
         access: Access,
         *,
         on_deleted: Callable[[Channel], Awaitable[None]] | None = None,
+        change_retention: ChangeRetention | None = None,
         max_channels_per_account: int = 10_000,
         max_read_keys_per_channel: int = 100,
     ) -> None:
         self._worker = worker
         self._access = access
         self._on_deleted = on_deleted
+        self._change_retention = change_retention
         self._max_channels = max_channels_per_account
         self._max_read_keys = max_read_keys_per_channel
 
@@ -82,10 +94,16 @@ class Channels:
     async def update(self, account_id: int, channel_id: int, settings: ChannelSettings) -> Channel:
         """Replace all settings. Raises: `BadRequest` naming the setting that cannot be."""
         checked = check_settings(settings)
-        return await self._worker.write(
-            lambda registry: registry.update_channel(account_id, channel_id, checked),
-            self._access.put_channel,
-        )
+
+        async def commit() -> Channel:
+            return await self._worker.write(
+                lambda registry: registry.update_channel(account_id, channel_id, checked), self._access.put_channel
+            )
+
+        before = await self.get_owned(account_id, channel_id)
+        if self._change_retention is None or checked.retention_s == before.settings.retention_s:
+            return await commit()
+        return await self._change_retention(channel_id, checked.retention_s, commit)
 
     async def delete(self, account_id: int, channel_id: int) -> Channel:
         """Delete a channel, its keys and the grants on it. Returns it as it was."""
@@ -153,6 +171,8 @@ def check_settings(settings: ChannelSettings) -> ChannelSettings:
     _check_coordinate("longitude", checked.longitude, 180)
     _check_url("url", checked.url)
     _check_url("github_url", checked.github_url)
+    if checked.retention_s is not None and not MIN_RETENTION_S <= checked.retention_s <= MAX_RETENTION_S:
+        raise BadRequest(f"retention_s must be {MIN_RETENTION_S} (an hour) to {MAX_RETENTION_S} seconds, or none")
     return checked
 
 

@@ -20,6 +20,7 @@ from headwater.model.record import Record
 from headwater.model.series import INTEGER_MAX, INTEGER_MIN, SeriesKey, Value
 from headwater.registry.entities import Channel
 from headwater.services.catalogue import Catalogue
+from headwater.services.horizons import Horizons
 from headwater.services.ingest import Ingest, Receipt
 from headwater.services.promise import Promise
 from headwater.services.query import Column, Query, Rows
@@ -27,6 +28,9 @@ from headwater.store import Store
 
 MEASUREMENT = "entry"
 ENTRY_ID = "entry_id"
+NUMBERING, LAST_ID = "entry.numbering", "last_id"
+"""Measurement and field of the last number that was given out, written before entries with a number expire: numbers
+are not given out again when no entry is left."""
 FIELD_NUMBERS = range(1, 9)
 LOCATION = ("latitude", "longitude", "elevation")
 MAX_SPELLINGS = 20_000
@@ -171,8 +175,11 @@ class DatedWrite(Promise):
 class Entries:
     """Write, read and watch the entries of channels. Rights are the caller's business."""
 
-    def __init__(self, ingest: Ingest, query: Query, catalogue: Catalogue, store: Store) -> None:
+    def __init__(
+        self, ingest: Ingest, query: Query, catalogue: Catalogue, store: Store, horizons: Horizons | None = None
+    ) -> None:
         self._ingest = ingest
+        self._horizons = horizons or Horizons()
         self._query = query
         self._catalogue = catalogue
         self._store = store
@@ -189,6 +196,10 @@ class Entries:
         for series_id, last_id in (await self._query.maxima(list(series))).items():
             key = series[series_id]
             self._numbering[key.bucket_id] = _Numbering(key, last_id, newest[series_id])
+        noted = {i: key.bucket_id for key, i in self._catalogue.with_field(NUMBERING, LAST_ID, int)}
+        for series_id, last_id in (await self._query.maxima(list(noted))).items():
+            numbering = self._numbering_of(noted[series_id])
+            numbering.last_id = max(numbering.last_id, last_id)
 
     def last_entry_id(self, channel_id: int) -> int:
         """The newest entry's number; 0 when there is none."""
@@ -209,9 +220,11 @@ class Entries:
         An entry without a time of its own gets `now_ns` or one of the nanoseconds that follow: times are unique in a
         channel. For an update with `created_at_ns` that is not `is_newest`, use `write_dated`.
         """
-        numbering = self._numbering.get(channel.id) or self._numbering_of(channel)  # a call less for each message
+        numbering = self._numbering.get(channel.id) or self._numbering_of(channel.id)  # a call less for each message
         at_ns = update.created_at_ns
-        if at_ns is None:
+        if at_ns is not None:
+            self._horizons.check(channel.id, at_ns)
+        else:
             at_ns = now_ns
             # The messages of one read share a time of receipt. Counted up from the last one given, never from the
             # newest entry: that may be one with a time of its own, far in the future.
@@ -260,15 +273,15 @@ class Entries:
         if update.status is not None:
             values["status"] = update.status
 
-    def _numbering_of(self, channel: Channel) -> _Numbering:
-        numbering = self._numbering.get(channel.id)
+    def _numbering_of(self, channel_id: int) -> _Numbering:
+        numbering = self._numbering.get(channel_id)
         if numbering is None:
-            numbering = self._numbering[channel.id] = _Numbering(channel_key(channel.id), 0, AT_NS_MIN)
+            numbering = self._numbering[channel_id] = _Numbering(channel_key(channel_id), 0, AT_NS_MIN)
         return numbering
 
     def is_newest(self, channel: Channel, at_ns: int) -> bool:
         """Whether a time is later than every entry's, and than those that wait: it is free without looking."""
-        numbering = self._numbering_of(channel)
+        numbering = self._numbering_of(channel.id)
         return at_ns > numbering.newest_at_ns and channel.id not in self._dated
 
     def write_dated(self, channel: Channel, update: EntryUpdate, now_ns: int) -> DatedWrite:
@@ -277,7 +290,7 @@ class Entries:
         The answer resolves once the entry is on disk; with Conflict when the time is taken, BadRequest when it cannot
         be stored, NotFound when the channel was cleared meanwhile, or what `append` raises.
         """
-        write = DatedWrite(channel, self._numbering_of(channel), update, now_ns)
+        write = DatedWrite(channel, self._numbering_of(channel.id), update, now_ns)
         at_ns = update.created_at_ns
         assert at_ns is not None
         if not AT_NS_MIN < at_ns < AT_NS_MAX:
@@ -359,6 +372,20 @@ class Entries:
                 callback(_entry_of(record))
 
         return self._ingest.watch(channel_id, observe)
+
+    # -- expiry -----------------------------------------------------------------------------------------------
+
+    async def note_last_ids(self, bucket_ids: Collection[int]) -> None:
+        """Write down the last entry ids of channels of which entries are about to be removed because they expired.
+        Raises StorageError."""
+        now_ns = self._horizons.clock_ns()
+        receipts = [
+            self._ingest.write(Record(SeriesKey(bucket_id, NUMBERING), now_ns, {LAST_ID: numbering.last_id}))
+            for bucket_id in bucket_ids
+            if (numbering := self._numbering.get(bucket_id)) is not None and numbering.last_id
+        ]
+        for receipt in dict.fromkeys(receipts):
+            await receipt.wait()
 
     # -- clearing ---------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeVar, overload
 
 from headwater.model.series import SeriesKey, Value
 from headwater.services.catalogue import Catalogue
+from headwater.services.horizons import Horizons
 from headwater.store import Store
 
 T = TypeVar("T")
@@ -29,11 +30,14 @@ class Rows(NamedTuple):
 
 
 class Query:
-    """Reads beside each other and beside ingest, off the event loop's thread."""
+    """Reads beside each other and beside ingest, off the event loop's thread. What has expired is never shown."""
 
-    def __init__(self, store: Store, catalogue: Catalogue, readers: int = 2) -> None:
+    def __init__(
+        self, store: Store, catalogue: Catalogue, horizons: Horizons | None = None, *, readers: int = 2
+    ) -> None:
         self._store = store
         self._catalogue = catalogue
+        self._horizons = horizons or Horizons()
         self._readers = ThreadPoolExecutor(readers, thread_name_prefix="store-reader")
 
     @overload
@@ -78,6 +82,7 @@ class Query:
         known = {column: series_id for column, series_id in ids.items() if series_id is not None}
         if not known or newest == 0:
             return convert(Rows([], {column: [] for column in columns}))
+        start_ns = self._horizons.start_ns(key.bucket_id, start_ns)
 
         def read() -> Any:
             table = self._store.rows(list(known.values()), start_ns=start_ns, end_ns=end_ns, newest=newest)

@@ -66,6 +66,22 @@ async def test_my_channels_shows_the_last_entry_and_pages(site: Site, ada: Brows
     assert "No channel matches" in (await ada.get("/channels?q=<b>")).text
 
 
+async def test_how_long_entries_are_kept(site: Site, ada: Browser, ada_account: Account) -> None:
+    page = await ada.follow(await ada.post("/channels/new", FORM | {"keep": "days", "days": "30"}))
+    (channel,) = await site.services.channels.owned(ada_account.id)
+    assert channel.settings.retention_s == 30 * 86_400
+    assert "<dt>Kept for</dt><dd>30 days</dd>" in page.text
+    path = f"/channels/{channel.id}/settings"
+    assert 'value="30"' in (await ada.get(path)).text
+    response = await ada.post(path, FORM | {"keep": "days", "days": "soon"})
+    assert response.status_code == 400
+    assert "Enter a number of days" in response.text
+    await ada.post(path, FORM | {"keep": "forever", "days": "30"})
+    (channel,) = await site.services.channels.owned(ada_account.id)
+    assert channel.settings.retention_s is None
+    assert "Kept for" not in (await ada.get(f"/channels/{channel.id}")).text
+
+
 async def test_settings(site: Site, ada: Browser, ada_account: Account) -> None:
     channel = await site.channel(ada_account, metadata="{}")
     path = f"/channels/{channel.id}/settings"

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from headwater.errors import BadRequest, HeadwaterError, TooLarge
 from headwater.registry.entities import ChannelSettings
-from headwater.web.console.channel_form import channel_form_errors, is_web_address, parse_channel_form
+from headwater.services.channels import MAX_RETENTION_S, MIN_RETENTION_S
+from headwater.web.console.channel_form import channel_form_errors, days_of, is_web_address, parse_channel_form
 from headwater.web.console.devices import parse_grants
 from headwater.web.console.forms import ID_MAX, MAX_FORM_FIELDS, Form, parse_form, parse_id
 from headwater.web.console.sign_in import HOME, local_path
@@ -86,7 +87,10 @@ def test_other_ways_lead_home(text: str) -> None:
     assert local_path(text) == HOME
 
 
-@given(st.dictionaries(st.sampled_from(["name", "field1", "latitude", "url", "tags", "access", "metadata"]), TEXT))
+NAMES = ["name", "field1", "latitude", "url", "tags", "access", "metadata", "days"]
+
+
+@given(st.dictionaries(st.sampled_from(NAMES), TEXT).map(lambda values: {"keep": "days"} | values))
 def test_any_channel_form_gives_settings_or_errors(values: dict[str, str]) -> None:
     settings = parse_channel_form(parse_form(urlencode(values).encode()))
     assert all(channel_form_errors(settings).values())
@@ -97,6 +101,30 @@ def test_what_the_channel_form_leaves_out_stays() -> None:
     after = parse_channel_form(parse_form(b"name=New&field2=Humidity"), before)
     assert (after.name, after.fields) == ("New", {2: "Humidity"})
     assert (after.metadata, after.is_public, after.tags) == ("{}", True, ("a",))
+
+
+@pytest.mark.parametrize(
+    ("keep", "days", "retention_s"),
+    [("forever", "30", None), ("days", "30", 30 * 86_400), ("days", "0.5", 43_200), ("days", "0.05", 4_320)],
+)
+def test_how_long_entries_are_kept(keep: str, days: str, retention_s: int | None) -> None:
+    settings = parse_channel_form(parse_form(urlencode({"name": "n", "keep": keep, "days": days}).encode()))
+    assert settings.retention_s == retention_s
+    assert channel_form_errors(settings) == {}
+
+
+@pytest.mark.parametrize("days", ["", "0", "0.01", "-1", "thirty", "1e3", "106752", "9" * 500, "٣"])
+def test_days_that_cannot_be(days: str) -> None:
+    settings = parse_channel_form(parse_form(urlencode({"name": "n", "keep": "days", "days": days}).encode()))
+    assert "Enter a number of days" in channel_form_errors(settings)["retention_s"]
+
+
+@given(st.integers(MIN_RETENTION_S, MAX_RETENTION_S))
+def test_a_retention_that_is_shown_and_sent_back_stays(retention_s: int) -> None:
+    before = ChannelSettings(name="n", retention_s=retention_s)
+    form = urlencode({"name": "n", "keep": "days", "days": days_of(retention_s)})
+    assert parse_channel_form(parse_form(form.encode()), before) == before
+    assert parse_channel_form(parse_form(b"name=n"), before) == before
 
 
 def test_errors_stand_beside_their_input() -> None:

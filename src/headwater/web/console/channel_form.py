@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from decimal import Decimal
 
 from headwater.errors import BadRequest
 from headwater.registry.entities import ChannelSettings
-from headwater.services.channels import FIELD_NUMBERS, check_settings
+from headwater.services.channels import FIELD_NUMBERS, MAX_RETENTION_S, MIN_RETENTION_S, check_settings
 from headwater.web.console.errors import sentence_of
 from headwater.web.console.forms import Form
 
 _TEXTS = ("description", "latitude", "longitude", "elevation", "url", "github_url", "metadata")
-_INPUTS = frozenset({"name", "tags", *_TEXTS, *(f"field{number}" for number in FIELD_NUMBERS)})
+_INPUTS = frozenset({"name", "tags", "retention_s", *_TEXTS, *(f"field{number}" for number in FIELD_NUMBERS)})
 _WEB_ADDRESS = re.compile(r"https?://[^\s/]+\S*", re.IGNORECASE)
+_DAYS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,9})?")
+_DAY_S = 86_400
+_NO_RETENTION = 0
+"""Stands for days that cannot be read, until the form is shown again."""
 WHOLE_FORM = ""
 """Where an error stands that belongs to no single input."""
 
@@ -28,6 +33,7 @@ def parse_channel_form(form: Form, before: ChannelSettings | None = None) -> Cha
         fields={number: name for number, name in names.items() if name},
         is_public=form.text("access") == "public" if form.has("access") else before.is_public,
         tags=_parse_tags(form.text("tags")) if form.has("tags") else before.tags,
+        retention_s=_parse_retention(form, before) if form.has("keep") else before.retention_s,
         **{name: form.text(name) for name in _TEXTS if form.has(name)},
     )
 
@@ -41,6 +47,11 @@ def channel_form_errors(settings: ChannelSettings) -> dict[str, str]:
         address = getattr(settings, name)
         if address and not is_web_address(address):
             errors[name] = "Enter a full web address that starts with http:// or https://."
+    if settings.retention_s is not None and not MIN_RETENTION_S <= settings.retention_s <= MAX_RETENTION_S:
+        most = MAX_RETENTION_S // _DAY_S
+        errors["retention_s"] = (
+            f"Enter a number of days, from 0.05 (about an hour) to {most:,}, or keep entries for ever."
+        )
     try:
         check_settings(settings)
     except BadRequest as error:
@@ -60,6 +71,22 @@ def locate(error: BadRequest) -> tuple[str, str]:
 def is_web_address(text: str) -> bool:
     """Whether a text may be made a link: anything but http and https could run a script."""
     return _WEB_ADDRESS.fullmatch(text) is not None
+
+
+def days_of(retention_s: int | None) -> str:
+    """A retention as the form shows it: in days, with a fraction where it is not a whole number of them."""
+    if retention_s is None or retention_s == _NO_RETENTION:
+        return ""
+    return f"{retention_s / _DAY_S:.6f}".rstrip("0").rstrip(".")
+
+
+def _parse_retention(form: Form, before: ChannelSettings) -> int | None:
+    if form.text("keep") != "days":
+        return None
+    text = form.text("days")
+    if before.retention_s is not None and text == days_of(before.retention_s):  # shown rounded, perhaps: not a change
+        return before.retention_s
+    return round(Decimal(text) * _DAY_S) if _DAYS.fullmatch(text) else _NO_RETENTION
 
 
 def _parse_tags(text: str) -> tuple[str, ...]:

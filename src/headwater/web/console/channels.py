@@ -15,6 +15,7 @@ from headwater.services.entries import Entry
 from headwater.web.console.channel_form import (
     WHOLE_FORM,
     channel_form_errors,
+    days_of,
     is_web_address,
     parse_channel_form,
 )
@@ -100,6 +101,7 @@ class ChannelPages:
             channel,
             tab="view",
             entries=self._entries.last_entry_id(channel.id),
+            days=days_of(channel.settings.retention_s),
             refused=self._console.services.refusals.of_channel(channel.id),
             first_entry=first_entry_line(channel, self._console.addresses(visit.request)),
         )
@@ -199,6 +201,7 @@ class ChannelPages:
             "settings": settings,
             "errors": errors or {},
             "field_numbers": FIELD_NUMBERS,
+            "days": days_of(settings.retention_s),
             "unconfirmed": unconfirmed,
         }
         if channel is None:
