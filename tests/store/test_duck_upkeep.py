@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from array import array
 from contextlib import closing
 from pathlib import Path
@@ -14,9 +15,13 @@ import pytest
 from headwater.errors import StorageError
 from headwater.model.series import Series, SeriesKey, ValueType
 from headwater.store import Batch, Columns
-from headwater.store.duck import DuckStore, open_duck_store
+from headwater.store.duck import open_duck_store
+from headwater.store.duck.files import open_database
 from headwater.store.duck.layout import Run, runs_to_merge
 from headwater.store.duck.runs import Written, write_run
+from headwater.store.duck.store import DuckStore
+from headwater.store.duck.tables import Tables
+from headwater.store.duck.upkeep import Upkeep
 
 KEY = SeriesKey(1, "m")
 
@@ -125,6 +130,25 @@ def test_files_are_rewritten_when_nothing_was_deleted_for_a_while(tmp_path: Path
         put_in_order(store)
         assert files(tmp_path) == ["run-2.duckdb"]
         assert store.rows([1]).num_rows == 98
+
+
+def test_a_file_of_which_everything_is_deleted_goes_without_room_for_a_new_one(tmp_path: Path) -> None:
+    room = 2**40
+    tables = Tables(lambda: open_database(tmp_path, {}), tmp_path, room_of=lambda _: room)
+    with closing(DuckStore(tables, Upkeep(tables, 10, 0, time.monotonic), time.monotonic)) as store:
+        store.append(Batch(SERIES, points(1, range(100), 1.0)))
+        put_in_order(store)
+        store.append(Batch([], points(1, range(100, 200), 1.0)))
+        put_in_order(store)
+        assert files(tmp_path) == ["run-1.duckdb", "run-2.duckdb"]
+        room = 0
+        store.delete([1], end_ns=100)
+        put_in_order(store)
+        assert files(tmp_path) == ["run-2.duckdb"]
+        store.delete([1], end_ns=150)
+        with pytest.raises(StorageError, match="is full"):
+            put_in_order(store)
+        assert store.rows([1]).num_rows == 50
 
 
 def test_leftovers_of_an_interruption_are_removed(tmp_path: Path) -> None:

@@ -123,10 +123,15 @@ class Upkeep:
         if written is not None:
             first, last = parts[0].first_generation, parts[-1].last_generation
             new = Run(number, value_type, first, last, *written, applied)
+        self._put_in_place(value_type, runs, hots, new)
+
+    def _put_in_place(self, value_type: ValueType, runs: Sequence[Run], hots: Sequence[Hot], new: Run | None) -> None:
+        """Let a file that was written, or nothing, take the place of neighbouring parts."""
+        tables = self._tables
         try:
             if new is not None:
                 with tables.cursor() as cursor:
-                    attach_run(cursor, tables.directory, number, new.rows)
+                    attach_run(cursor, tables.directory, new.number, new.rows)
             with tables.writing:
                 tables.check_open()
                 tables.write(*_replace_statements(runs, hots, new))
@@ -178,10 +183,14 @@ class Upkeep:
         for value_type, layout in tables.layouts.items():
             for run in layout.runs:
                 with tables.cursor() as cursor:
-                    found = cursor.execute(_deleted_rows_sql(run)).fetchone()
-                if found is not None:
+                    if cursor.execute(_rows_sql(run, "SEMI")).fetchone() is None:
+                        continue
+                    is_anything_left = cursor.execute(_rows_sql(run, "ANTI")).fetchone() is not None
+                if is_anything_left:
                     self._rewrite(value_type, [run], ())
-                    return True
+                else:  # which needs neither time nor room
+                    self._put_in_place(value_type, [run], (), None)
+                return True
         with tables.writing:
             tables.check_open()
             tables.write(f"DELETE FROM deletions WHERE number <= {last:d}")  # noqa: S608 - an integer
@@ -206,11 +215,12 @@ def _replace_statements(runs: Sequence[Run], hots: Sequence[Hot], new: Run | Non
         yield f"INSERT INTO runs VALUES ({', '.join(f'{value:d}' for value in new)})"  # noqa: S608 - integers
 
 
-def _deleted_rows_sql(run: Run) -> str:
-    """A row if the run has a point that was deleted after it was written."""
+def _rows_sql(run: Run, join: str) -> str:
+    """A row if the run has a point that was deleted after it was written (SEMI), or one that was not (ANTI)."""
     return (
         f"SELECT 1 FROM {run.database}.points points "  # noqa: S608 - integers only
-        f"SEMI JOIN (FROM deletions WHERE type = {run.type:d} AND number > {run.deletions_applied:d}) gone "
+        f"{join} JOIN (FROM deletions WHERE type = {run.type:d} AND number > {run.deletions_applied:d} "
+        f"AND first_ns <= {run.last_ns:d} AND last_ns >= {run.first_ns:d}) gone "
         f"ON points.series_id = gone.series_id "
         f"AND points.time * {run.unit_ns:d} BETWEEN gone.first_ns AND gone.last_ns LIMIT 1"
     )
