@@ -109,7 +109,8 @@ def test_numbers() -> None:
         (f"m f={INTEGER_MAX + 1}i", "unable to parse integer"),
         (f"m f={UNSIGNED_MAX + 1}u", "unable to parse unsigned"),
         ("m f=1e999", "invalid float"),
-        *((f"m f={bad}", "invalid number") for bad in "1.0i 9e10i 1ii 9i10 --1u 0.-1 1.1.1 - +1 1_0 abc -1u ١".split()),
+        *((f"m f={bad}", "invalid number") for bad in ("1.0i", "9e10i", "1ii", "9i10", "--1u", "0.-1", "1.1.1")),
+        *((f"m f={bad}", "invalid number") for bad in ("-", "+1", "1_0", "abc", "-1u", "١")),
         *((f"m f={bad}", "invalid") for bad in ("nan", "NaN", "inf", "-Inf", "Infinity")),
     ],
 )
@@ -139,9 +140,9 @@ def test_a_quoted_text_that_never_ends_costs_one_line() -> None:
 
 def test_a_line_that_is_too_long() -> None:
     splitter = LineSplitter(100)
+    assert list(splitter.feed(b"a f=1\n" + b"0123456789" * 10)) == [(1, b"a f=1")]
     with pytest.raises(BadLine, match="line 2 has more than"):
-        for _ in range(30):
-            list(splitter.feed(b"a f=1\n" if _ == 0 else b"0123456789"))
+        list(splitter.feed(b"0"))
 
 
 NAMES = st.text(min_size=1, max_size=6) | st.text(alphabet='\\,= "#\nab\t\r\0', min_size=1, max_size=6)

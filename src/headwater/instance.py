@@ -56,6 +56,16 @@ def running_pid(data: Path) -> int | None:
         return None if descriptor is None or not _is_locked(descriptor) else _read_pid(descriptor)
 
 
+@contextmanager
+def deaf_to_hang_up() -> Iterator[None]:
+    """Commands that change accounts take us for a server, and tell it to read them anew."""
+    former = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, former)
+
+
 def ask_to_reload(data: Path) -> int | None:
     """Tell the server on this data directory, if one runs, to read registry and certificates anew (SIGHUP).
 

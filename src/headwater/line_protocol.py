@@ -66,8 +66,8 @@ Heads: TypeAlias = dict[str, tuple[str, tuple[tuple[str, str], ...]]]
 class LineSplitter:
     """Bytes in, whole lines out; keeps the unfinished end between calls.
 
-    A line that is blank or begins with `#` is passed over. A quoted text that is never ended, or makes a line longer than
-    `max_line_bytes`, ends with its first line break, so that what follows is not lost.
+    A line that is blank or begins with `#` is passed over. A quoted text that is never ended, or makes a line longer
+    than `max_line_bytes`, ends with its first line break, so that what follows is not lost.
     """
 
     def __init__(self, max_line_bytes: int = MAX_LINE_BYTES) -> None:

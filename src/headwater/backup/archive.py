@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import tarfile
 from collections.abc import Callable, Iterator, Mapping
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple
 
 from headwater.backup.manifest import (
     MANIFEST_NAME,
@@ -20,19 +20,12 @@ from headwater.backup.manifest import (
     render_manifest,
 )
 from headwater.errors import BadBackup
+from headwater.whole_files import Input, Output
 
 CHUNK_BYTES = 2**20
 _BLOCK_BYTES = tarfile.BLOCKSIZE
 _END = bytes(2 * _BLOCK_BYTES)
 _ZEROS = bytes(_BLOCK_BYTES)
-
-
-class Output(Protocol):
-    def write(self, data: bytes, /) -> object: ...
-
-
-class Input(Protocol):
-    def read(self, size: int, /) -> bytes: ...
 
 
 def describe(name: str, file: BinaryIO, advanced: Callable[[int], None]) -> FileEntry:

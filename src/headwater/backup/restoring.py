@@ -14,16 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-import pyarrow as pa
-
-from headwater.backup.archive import ArchiveReader, Input
+from headwater.backup.archive import ArchiveReader
 from headwater.backup.manifest import Manifest
 from headwater.backup.taking import Progress
 from headwater.errors import BadBackup, ConfigurationError
 from headwater.files import create_private, sync_directory
-
-_MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5": "zstd"}
-"""How compressed files begin."""
+from headwater.whole_files import Input, decompressed
 
 
 def restore(source: BinaryIO, data: Path, progress: Progress) -> Manifest:
@@ -74,15 +70,12 @@ def _check_target(data: Path) -> None:
 
 
 def _decompressed(source: BinaryIO) -> Input:
-    compression = _MAGIC.get(source.read(2))
-    source.seek(0)
-    if compression is None:
-        return source
     try:
-        stream: Input = pa.CompressedInputStream(source, compression)
+        return decompressed(source)
     except OSError as error:
+        if error.errno is not None:
+            raise
         raise BadBackup("this is not a backup of Headwater, or it is damaged") from error
-    return stream
 
 
 @contextmanager

@@ -5,33 +5,27 @@ Without a running server the command does both.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, Protocol
-
-import pyarrow as pa
+from typing import Any, NamedTuple, Protocol
 
 from headwater import __version__
-from headwater.backup.archive import Output, describe, write_archive
+from headwater.backup.archive import describe, write_archive
 from headwater.backup.manifest import Manifest
 from headwater.backup.sources import SCRATCH, open_sources
 from headwater.control import Reply, ask_server
-from headwater.errors import ConfigurationError, HeadwaterError
-from headwater.files import sync_directory
+from headwater.errors import HeadwaterError
 from headwater.logs import Log
 from headwater.store import Store
+from headwater.whole_files import Output
 
 log = Log(__name__)
 
 COMMAND = "backup"
-COMPRESSIONS: Mapping[str, str] = {".gz": "gzip", ".tgz": "gzip", ".zst": "zstd"}
-"""By the ending of the file's name."""
 
 
 class Progress(Protocol):
@@ -117,55 +111,3 @@ class Counted(NamedTuple):
     def write(self, data: bytes, /) -> None:
         self.output.write(data)
         self.progress.advance(len(data))
-
-
-@contextmanager
-def backup_file(path: Path, *, may_replace: bool) -> Iterator[Output]:
-    """A file that is there, whole and on disk, when the block has ended without an error, and else is not there.
-
-    It is its user's alone. Compressed as its name says. Raises ConfigurationError when there is such a file already,
-    unless `may_replace`; it stays as it was until the new one is whole.
-    """
-    if not may_replace and path.exists():
-        raise ConfigurationError(f"{path} exists already: choose another name, or add --replace")
-    unfinished = path.with_name(path.name + ".new")
-    with _open_alone(unfinished) as file:
-        try:
-            with _compressed(file, path) as output:
-                yield output
-            file.flush()
-            os.fsync(file.fileno())
-            unfinished.replace(path)
-        except BaseException:
-            unfinished.unlink(missing_ok=True)
-            raise
-    sync_directory(path.parent)
-
-
-def _open_alone(path: Path) -> BinaryIO:
-    """An empty file that no other backup writes as long as it is open; also where a backup that was killed left one."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    file = os.fdopen(descriptor, "wb")
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # The other one may have ended just now: then this is no longer the file of that name.
-        is_ours = path.exists() and os.path.samestat(path.stat(), os.fstat(descriptor))
-    except BlockingIOError:
-        is_ours = False
-    if not is_ours:
-        file.close()
-        raise HeadwaterError(f"another backup is written to {path}: choose another name, or try again later")
-    os.fchmod(descriptor, 0o600)
-    os.ftruncate(descriptor, 0)
-    return file
-
-
-@contextmanager
-def _compressed(file: BinaryIO, path: Path) -> Iterator[Output]:
-    compression = COMPRESSIONS.get(path.suffix)
-    if compression is None:
-        yield file
-        return
-    copy = os.fdopen(os.dup(file.fileno()), "wb")  # it closes what it is given
-    with pa.CompressedOutputStream(copy, compression) as output:
-        yield output

@@ -1,4 +1,4 @@
-"""The file of a backup: whole or not there, and one writer at a time."""
+"""The file that a command makes: whole or not there, and one writer at a time."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from headwater.backup.taking import backup_file
 from headwater.errors import ConfigurationError, HeadwaterError
+from headwater.whole_files import whole_file
 
 
 def test_the_name_says_how_it_is_compressed(tmp_path: Path) -> None:
     for name in ("a.tar", "b.tar.gz", "c.tgz", "d.tar.zst"):
-        with backup_file(tmp_path / name, may_replace=False) as output:
+        with whole_file(tmp_path / name, may_replace=False) as output:
             output.write(b"content" * 1000)
     assert (tmp_path / "a.tar").read_bytes() == b"content" * 1000
     assert gzip.decompress((tmp_path / "b.tar.gz").read_bytes()) == b"content" * 1000
@@ -29,7 +29,7 @@ def test_what_a_killed_command_left_is_written_over_and_private(tmp_path: Path) 
     left = tmp_path / "b.tar.new"
     left.write_bytes(b"half of an older backup")
     left.chmod(0o644)
-    with backup_file(tmp_path / "b.tar", may_replace=False) as output:
+    with whole_file(tmp_path / "b.tar", may_replace=False) as output:
         output.write(b"new")
     assert (tmp_path / "b.tar").read_bytes() == b"new"
     assert stat.S_IMODE((tmp_path / "b.tar").stat().st_mode) == 0o600
@@ -38,9 +38,9 @@ def test_what_a_killed_command_left_is_written_over_and_private(tmp_path: Path) 
 
 def test_two_backups_do_not_write_one_file(tmp_path: Path) -> None:
     path = tmp_path / "b.tar"
-    with backup_file(path, may_replace=False) as output:
+    with whole_file(path, may_replace=False) as output:
         output.write(b"first")
-        with pytest.raises(HeadwaterError, match="another backup"), backup_file(path, may_replace=True):
+        with pytest.raises(HeadwaterError, match="another command"), whole_file(path, may_replace=True):
             pass
     assert path.read_bytes() == b"first"
 
@@ -48,9 +48,9 @@ def test_two_backups_do_not_write_one_file(tmp_path: Path) -> None:
 def test_an_error_leaves_what_was_there(tmp_path: Path) -> None:
     path = tmp_path / "b.tar"
     path.write_bytes(b"older")
-    with pytest.raises(ConfigurationError, match="exists already"), backup_file(path, may_replace=False):
+    with pytest.raises(ConfigurationError, match="exists already"), whole_file(path, may_replace=False):
         pass
-    with pytest.raises(TypeError, match="bytes-like"), backup_file(path, may_replace=True) as output:
+    with pytest.raises(TypeError, match="bytes-like"), whole_file(path, may_replace=True) as output:
         output.write("half")  # type: ignore[arg-type]
     assert [(found.name, found.read_bytes()) for found in tmp_path.iterdir()] == [("b.tar", b"older")]
 
@@ -59,6 +59,6 @@ def test_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_bytes(b"precious")
     (tmp_path / "b.tar.new").symlink_to(victim)
-    with pytest.raises(OSError, match="symbolic"), backup_file(tmp_path / "b.tar", may_replace=False):
+    with pytest.raises(OSError, match="symbolic"), whole_file(tmp_path / "b.tar", may_replace=False):
         pass
     assert victim.read_bytes() == b"precious"
