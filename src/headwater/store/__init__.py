@@ -139,12 +139,12 @@ class Store(Protocol):
         Args: `keys`, for each series key the name of a column and the series whose values stand in it; all series of
         one column have one type, and none is in two places. `start_ns` inclusive, `end_ns` exclusive.
 
-        Yields batches of at most some ten thousand rows: columns `key` (int64, the index in `keys`), `at_ns` (int64) and the
-        named columns in the order in which they first appear, typed by `ARROW_TYPES` (or null, when none of its series
-        is in the catalogue), null where a record has no value. Records ascend by key, then by time. The first batch
-        is there also when it is empty. All that was stored before the call is in them; of what is stored meanwhile,
-        each batch may have some. Raises BadRequest for a column with series of several types. It is fastest with keys
-        whose series have neighbouring numbers beside each other.
+        Yields batches of at most some ten thousand rows: columns `key` (int64, the index in `keys`), `at_ns` (int64)
+        and the named columns in the order in which they first appear, typed by `ARROW_TYPES` (or null, when none of its
+        series is in the catalogue), null where a record has no value. Records ascend by key, then by time. The first
+        batch is there also when it is empty. All that was stored before the call is in them; of what is stored
+        meanwhile, each batch may have some. Raises BadRequest for a column with series of several types. It is fastest
+        with keys beside each other whose series have neighbouring numbers.
         """
 
     def windows(

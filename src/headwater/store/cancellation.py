@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from headwater.errors import Cancelled
+
+_AGAIN_S = 0.02
+"""An engine may forget that it was interrupted, when that came just before it began: so it is told again until it has
+stopped."""
 
 
 class Cancellation:
@@ -21,15 +26,27 @@ class Cancellation:
         """Break off what goes on and what would begin later; `reason` is told to whoever still waits. The first call
         counts."""
         with self._lock:
-            if self._reason is None:
-                self._reason = reason
-            for interrupt in self._interrupts:
-                interrupt()
+            if self._reason is not None:
+                return
+            self._reason = reason
+        if self._interrupt():
+            threading.Thread(target=self._insist, name="cancellation", daemon=True).start()
 
     def check(self) -> None:
         """Raise Cancelled when it was broken off."""
         if self._reason is not None:
             raise Cancelled(self._reason)
+
+    def _interrupt(self) -> bool:
+        """Interrupt what goes on; False when nothing does."""
+        with self._lock:
+            for interrupt in self._interrupts:
+                interrupt()
+            return bool(self._interrupts)
+
+    def _insist(self) -> None:
+        while self._interrupt():
+            time.sleep(_AGAIN_S)
 
     @contextmanager
     def interrupting(self, interrupt: Callable[[], None]) -> Iterator[None]:
