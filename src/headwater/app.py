@@ -256,6 +256,7 @@ def open_store(settings: Settings) -> Store:
     return open_duck_store(
         settings.data / "telemetry",
         memory_limit_mb=settings.store.memory_limit_mb,
+        max_spill_mb=settings.store.max_spill_mb,
         threads=settings.store.threads or os.cpu_count() or 1,
         wal_limit_mb=settings.store.wal_limit_mb,
         hot_rows=settings.store.hot_points,

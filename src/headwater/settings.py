@@ -422,6 +422,12 @@ class StoreSettings:
         Whole(64, _CACHE_LIMIT_MB, "megabytes"),
         "How much memory the store may use for its pages and queries.",
     )
+    max_spill_mb: int = setting(
+        4096,
+        Whole(0, 1_000_000, "megabytes"),
+        "How much room on the disk queries and sorting may use together when that memory is not enough; a query that "
+        "needs more is refused.",
+    )
     threads: int = setting(
         0,
         Whole(0, 1024),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from headwater.errors import TooLarge
 from headwater.model.series import Series, SeriesKey, ValueType
 from headwater.store import Batch, Columns
 from headwater.store.duck import open_duck_store
@@ -70,6 +71,18 @@ def test_newest_of_several_types_with_late_and_replaced_points(tmp_path: Path) -
             "2": [None, "495", None, None, None, "499"],
         }
         assert store.rows([2, 1], newest=502).column("at_ns").to_pylist() == [-2, -1, *range(500)]
+
+
+@pytest.mark.parametrize("max_spill_mb", [0, 16])
+def test_a_query_that_needs_too_much_memory_is_refused(tmp_path: Path, max_spill_mb: int) -> None:
+    count = 100_000
+    with closing(open_duck_store(tmp_path / "store", memory_limit_mb=64, max_spill_mb=max_spill_mb)) as store:
+        series = [Series(one, KEY, str(one), ValueType.INTEGER) for one in range(1, 201)]
+        store.append(Batch(series, columns_of([1] * count, list(range(count)), list(range(count)))))
+        with pytest.raises(TooLarge, match=r"store\.memory_limit_mb and store\.max_spill_mb.*: ask for less"):
+            store.rows(range(1, 201))
+        assert store.rows([1], newest=1).to_pydict() == {"at_ns": [count - 1], "1": [count - 1]}
+        store.append(Batch([], columns_of([2], [0], [5])))
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ class Store(Protocol):
     Every method may be called from any thread. Writes (`append`, `delete`) wait for each other; reads run beside
     them and beside each other, and see either all or nothing of a batch. Errors: `StorageError` for whatever the
     engine or the disk refuses, and for any call after `close`. A query that is given a `stop` raises `Cancelled` soon
-    after that was cancelled.
+    after that was cancelled, and one that needs more memory than the store may use raises `TooLarge`.
     """
 
     def append(self, batch: Batch) -> None:

@@ -21,7 +21,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headwater.errors import StorageError
+from headwater.errors import StorageError, TooLarge
 from headwater.model.series import Series, SeriesKey, ValueType
 from headwater.store import ARROW_TYPES, MAX_WINDOW_ROWS, Batch
 from headwater.store.aggregates import Aggregate, answer_schema, checked, common_type, too_many_rows
@@ -63,6 +63,7 @@ def open_duck_store(
     directory: Path,
     *,
     memory_limit_mb: int = 1024,
+    max_spill_mb: int = 4096,
     threads: int = 2,
     wal_limit_mb: int = WAL_LIMIT_MB,
     hot_rows: int = HOT_ROWS,
@@ -73,15 +74,16 @@ def open_duck_store(
 ) -> DuckStore:
     """Open the store in a directory of its own, which is made (for this user alone) if there is none.
 
-    Args: `memory_limit_mb`, above which queries use files in the directory; `threads` that one query may use;
-    `wal_limit_mb`: size of the log at which a commit also moves it into the database file; `min_free_mb`:
-    see `Tables`; `portion_points`: how many points `records` reads at once; the others: see `Upkeep`.
+    Args: `memory_limit_mb`, above which queries use files in the directory, up to `max_spill_mb`; `threads` that one
+    query may use; `wal_limit_mb`: size of the log at which a commit also moves it into the database file;
+    `min_free_mb`: see `Tables`; `portion_points`: how many points `records` reads at once; the others: see `Upkeep`.
 
     Raises `ConfigurationError` when the directory is in use by another process, holds something else or a newer
     format, and `StorageError` when its file is damaged.
     """
     settings = {
         "memory_limit": f"{memory_limit_mb}MiB",
+        "max_temp_directory_size": f"{max_spill_mb}MiB",
         "threads": str(threads),
         "checkpoint_threshold": f"{wal_limit_mb}MiB",
     }
@@ -295,14 +297,23 @@ class DuckStore:
             self._tables.close()
 
     def _read(self, doing: str, work: Callable[[duckdb.DuckDBPyConnection], T], stop: Cancellation | None = None) -> T:
-        """Do reading work with a view of all tables at one moment; see `Tables.read`."""
+        """Do reading work with a view of all tables at one moment; see `Tables.read`. Raises TooLarge when that takes
+        more memory than there is."""
 
         def interruptible(cursor: duckdb.DuckDBPyConnection) -> T:
             with interrupting(cursor, stop):
                 return work(cursor)
 
-        with self._engine(doing):
-            return self._tables.read(interruptible)
+        try:
+            with self._engine(doing):
+                return self._tables.read(interruptible)
+        except StorageError as error:
+            if isinstance(error.__cause__, duckdb.OutOfMemoryException):
+                raise TooLarge(
+                    "This needs more memory than the telemetry store may use for all queries together "
+                    "(store.memory_limit_mb and store.max_spill_mb): ask for less at a time."
+                ) from error
+            raise
 
     @contextmanager
     def _engine(self, doing: str) -> Iterator[None]:
