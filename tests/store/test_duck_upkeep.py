@@ -151,6 +151,20 @@ def test_a_file_of_which_everything_is_deleted_goes_without_room_for_a_new_one(t
         assert store.rows([1]).num_rows == 50
 
 
+def test_the_room_of_large_batches_is_used_again(tmp_path: Path) -> None:
+    """DuckDB writes batches of more than a row group beside its log, which then never reaches its limit."""
+    count, batches = 130_000, 10
+    with closing(open_duck_store(tmp_path, hot_rows=count, deletions_wait_s=0)) as store:
+        store.append(Batch(SERIES))
+        sizes = []
+        for number in range(batches):
+            store.append(Batch([], points(1, range(number * count, (number + 1) * count), 1.0)))
+            put_in_order(store)
+            sizes.append((tmp_path / "points.duckdb").stat().st_size)
+        assert store.rows([1], newest=1).to_pydict() == {"at_ns": [count * batches - 1], "1": [1.0]}
+    assert max(sizes[3:]) <= max(sizes[:3])
+
+
 def test_leftovers_of_an_interruption_are_removed(tmp_path: Path) -> None:
     with closing(open_duck_store(tmp_path, hot_rows=10, deletions_wait_s=0)) as store:
         store.append(Batch(SERIES, points(1, range(100), 1.0)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 
 import duckdb
 
@@ -24,6 +25,8 @@ HOT_ROWS = 1_000_000
 
 
 DELETIONS_WAIT_S = 60.0
+_ROWS_PAST_LOG = 122_880
+"""DuckDB writes a batch of so many rows, a row group, into the file at once, and hardly anything into the log."""
 _ROOM_PER_ROW = 24
 """Bytes that have to be free for a run: what its rows take if nothing can be compressed."""
 
@@ -76,6 +79,8 @@ class Upkeep:
             waiting = self._tables.layouts[value_type].hots[:-1]
             if waiting:
                 self._rewrite(value_type, (), waiting)
+                if max(hot.rows for hot in waiting) >= _ROWS_PAST_LOG:
+                    self._free_blocks()
                 return True
         return False
 
@@ -89,6 +94,13 @@ class Upkeep:
             tables.write(*create_hot(value_type, hot.generation))
             tables.connection.execute(f"DEALLOCATE append_{value_type.name.lower()}; {prepare_append(hot)}")
             tables.layouts[value_type] = layout._replace(hots=(*layout.hots, hot))
+
+    def _free_blocks(self) -> None:
+        """Let the room of dropped tables be used again. The log's limit leads to that too, but large batches go past
+        the log: with them alone, the file would grow for ever."""
+        with self._tables.writing, suppress(duckdb.TransactionException):  # refused to, it is done after the next run
+            self._tables.check_open()
+            self._tables.connection.execute("CHECKPOINT")
 
     # -- runs --------------------------------------------------------------------------------------------------------
 
