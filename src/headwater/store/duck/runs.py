@@ -20,6 +20,10 @@ from headwater.store.duck.files import log_of, quoted, remove_database
 
 SLICE_ROWS = 4_000_000
 """So many rows are sorted at a time, which takes about 300 MB: sorting is what needs the most memory here."""
+ROW_GROUP_ROWS = 245_760
+"""DuckDB gives each column of a row group blocks of 256 KiB of its own. With half as many rows, its default, they stay
+half empty: random walks of two decimals every 10 s took 4.2 bytes a value, and take 2.8 so. Larger row groups save no
+more, and of a million rows they make reading one series half as fast."""
 SNAPSHOT_NAME = "snapshot.new"
 """A copy of the database, which has this name only while it is made."""
 _POLL_S = 0.005
@@ -66,7 +70,7 @@ def write_run(
     unfinished = path.with_suffix(".new")
     remove_database(unfinished)
     name = f"building_{number:d}"
-    cursor.execute(f"ATTACH {quoted(unfinished)} AS {name}")
+    cursor.execute(f"ATTACH {quoted(unfinished)} AS {name} (ROW_GROUP_SIZE {ROW_GROUP_ROWS:d})")
     try:
         source = f"SELECT series_id, at_ns // {unit_ns:d} AS time, value FROM ({points_sql})"  # noqa: S608
         cursor.execute(f"CREATE TABLE {name}.points AS {source} LIMIT 0")
