@@ -123,8 +123,8 @@ def mosquitto(*, with_password: bool = False, no_delay: bool = False) -> Iterato
     `no_delay` is off by default, as its own setting is: streams of messages are up to half faster so. Where clients
     wait for several short answers it must be on, or the kernel holds all but the first back for 40 ms.
     """
-    program = _find("mosquitto")
-    port = _free_port()
+    program = find_program("mosquitto", "mosquitto")
+    port = free_port()
     password = secrets.token_urlsafe(30) if with_password else None
     with tempfile.TemporaryDirectory(prefix="mosquitto-bench-") as directory:
         config = [f"listener {port} 127.0.0.1", "persistence false", "log_type error"]
@@ -133,7 +133,10 @@ def mosquitto(*, with_password: bool = False, no_delay: bool = False) -> Iterato
             config.append("allow_anonymous true")
         else:
             password_file = Path(directory, "passwords")
-            subprocess.run([_find("mosquitto_passwd"), "-b", "-c", str(password_file), USER_NAME, password], check=True)
+            subprocess.run(
+                [find_program("mosquitto_passwd", "mosquitto"), "-b", "-c", str(password_file), USER_NAME, password],
+                check=True,
+            )
             Path(directory).chmod(0o755)  # started by root, Mosquitto reads it as a user without rights
             password_file.chmod(0o644)
             config += ["allow_anonymous false", f"password_file {password_file}"]
@@ -141,27 +144,28 @@ def mosquitto(*, with_password: bool = False, no_delay: bool = False) -> Iterato
         config_file.write_text("\n".join(config) + "\n")
         process = subprocess.Popen([program, "-c", str(config_file)])
         try:
-            _wait_for_port(port)
+            wait_for_port(port)
             yield Target("mosquitto", process.pid, port, password)
         finally:
             process.terminate()
             process.wait(timeout=10)
 
 
-def _find(program: str) -> str:
+def find_program(program: str, package: str) -> str:
+    """Where a program is. Raises RuntimeError that says how to get it."""
     found = shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if found is None:
-        raise RuntimeError(f"{program} is not installed (Debian: apt install mosquitto)")
+        raise RuntimeError(f"{program} is not installed (Debian: apt-get install {package})")
     return found
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-def _wait_for_port(port: int) -> None:
+def wait_for_port(port: int) -> None:
     deadline_s = time.monotonic() + START_TIMEOUT_S
     while True:
         try:
