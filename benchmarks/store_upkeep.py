@@ -1,0 +1,40 @@
+"""Upkeep of a store beside a load, as a server has it, but never broken off. Knows no data."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from headwater.priority import step_back
+from headwater.store import Store
+
+_PAUSE_S = 0.1
+
+
+@contextmanager
+def kept_in_order(store: Store) -> Iterator[None]:
+    """A thread that lets others go first puts the store in order meanwhile; when this ends, nothing is left to do."""
+    stopping = threading.Event()
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        step_back()
+        try:
+            while not stopping.is_set():
+                if not store.maintain():
+                    stopping.wait(_PAUSE_S)
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=work, name="upkeep")
+    thread.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        thread.join()
+    if failures:
+        raise failures[0]
+    while store.maintain():
+        pass
