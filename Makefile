@@ -8,7 +8,8 @@ RUNTIME := $(VENV)/.runtime-is-installed
 DEV     := $(VENV)/.dev-is-installed
 ARGS    ?=
 MINUTES ?= 10
-BENCHMARKS := benchmarks/mqtt_broker.py benchmarks/mqtt_ingest.py benchmarks/store_append.py
+BENCHMARKS := $(addprefix benchmarks/,mqtt_broker.py mqtt_ingest.py store_append.py store_series.py store_growth.py \
+	store_under_load.py store_queries.py)
 
 .DEFAULT_GOAL := help
 CRASHES ?= 200
@@ -36,7 +37,7 @@ format: $(DEV) ## Format the code and fix what the linter can
 	$(BIN)/ruff format
 
 bench: $(DEV) ## Run every benchmark beside its peer
-	@scripts/system-packages
+	@scripts/system-packages --benchmarks
 	@for benchmark in $(BENCHMARKS); do \
 		echo "== $$benchmark"; $(BIN)/python "$$benchmark" || exit 1; done
 

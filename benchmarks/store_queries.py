@@ -164,8 +164,11 @@ def main() -> None:
     parser.add_argument("--jitter-ms", type=int, default=0, help="by how much at most a record is late")
     parser.add_argument("--directory", type=Path, default=Path.cwd(), help="where to put the files; not in memory")
     arguments = parser.parse_args()
-    find_program("influxd", influxdb.PACKAGE)  # rather now than in some minutes
-    find_program("victoria-metrics", victoriametrics.PACKAGE)
+    try:
+        find_program("influxd", influxdb.PACKAGE)  # rather now than in some minutes
+        find_program("victoria-metrics", victoriametrics.PACKAGE)
+    except RuntimeError as error:
+        parser.exit(2, f"{error}\n")
 
     console = Console()
     with (
