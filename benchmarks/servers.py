@@ -41,10 +41,7 @@ class Target:
 
     def rss_bytes(self) -> int:
         """Resident memory of the process now."""
-        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1]) * 1024
-        raise RuntimeError("the kernel does not tell VmRSS")
+        return resident_bytes(self.pid)
 
     def create_channel(self, name: str) -> int:
         """A ThingSpeak channel with two fields; its id."""
@@ -149,6 +146,14 @@ def mosquitto(*, with_password: bool = False, no_delay: bool = False) -> Iterato
         finally:
             process.terminate()
             process.wait(timeout=10)
+
+
+def resident_bytes(pid: int) -> int:
+    """Memory that a process has now."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError("the kernel does not tell VmRSS")
 
 
 def find_program(program: str, package: str) -> str:

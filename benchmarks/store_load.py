@@ -126,7 +126,8 @@ class Lines:
                 parts.append(f",{name}=")
             parts.append(pc.cast(values, pa.string()))
         lines = pc.binary_join_element_wise(*parts, " ", pc.cast(block.at_ns, pa.string()), "\n", "")
-        return lines.buffers()[2].to_pybytes()[: pc.sum(pc.binary_length(lines)).as_py()]
+        size: int = pc.sum(pc.binary_length(lines)).as_py()
+        return bytes(memoryview(lines.buffers()[2])[:size])
 
 
 class Points:

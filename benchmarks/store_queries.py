@@ -191,7 +191,9 @@ def main() -> None:
         bytes_per_value = {
             engine: size_of(directory / path) / (fleet.records * len(FIELDS)) for engine, path in paths.items()
         }
+        unsorted = (directory / "headwater" / "points.duckdb").stat().st_size / (fleet.records * len(FIELDS))
     console.print(_loading(fleet, loaded, bytes_per_value))
+    console.print(f"Headwater: {unsorted:.2f} bytes a value are in points.duckdb, with the room that is free in it.")
     prepared = min(PREPARED_RECORDS, fleet.records)
     console.print(f"Headwater: {append_rate:,.0f} records/s of the first {prepared:,}, made before the clock started.")
     console.print(_asking(answered))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import os
 import random
 import resource
 import tempfile
@@ -28,6 +29,7 @@ from database_server import size_of
 from headwater.services.catalogue import Catalogue
 from headwater.store import Batch, Columns
 from headwater.store.duck import open_duck_store
+from servers import resident_bytes
 from store_load import FIELDS, Fleet, Points
 from store_questions import Latencies
 from store_upkeep import kept_in_order
@@ -86,13 +88,13 @@ def portions(batch: Batch) -> Iterator[Batch]:
 
 def read(directory: Path) -> dict[str, str]:
     """Open what was filled, and ask for the latest points."""
-    empty = _memory()
+    empty = resident_bytes(os.getpid())
     begun_s = time.perf_counter()
     with closing(open_duck_store(directory)) as store:
-        opened_s, opened = time.perf_counter() - begun_s, _memory()
+        opened_s, opened = time.perf_counter() - begun_s, resident_bytes(os.getpid())
         begun_s = time.perf_counter()
         catalogue = Catalogue(store.catalogue())
-        loaded_s, loaded = time.perf_counter() - begun_s, _memory()
+        loaded_s, loaded = time.perf_counter() - begun_s, resident_bytes(os.getpid())
         ids = [one.id for bucket_id in catalogue.bucket_ids() for one in catalogue.of_bucket(bucket_id)]
         latest = Latencies()
         for series_id in random.Random(3).choices(ids, k=ASKED):
@@ -114,14 +116,6 @@ def read(directory: Path) -> dict[str, str]:
         "latest times of all series": f"{all_latest_s:.2f} s",
         "most memory while reading": f"{_most_memory() / _MIB:,.0f} MiB",
     }
-
-
-def _memory() -> int:
-    """Resident memory of this process now."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) * 1024
-    raise RuntimeError("the kernel does not tell VmRSS")
 
 
 def _most_memory() -> int:
