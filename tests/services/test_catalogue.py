@@ -89,10 +89,37 @@ def test_a_forgotten_bucket_leaves_nothing_and_its_ids_are_not_used_again() -> N
     catalogue = Catalogue()
     gone = {catalogue.create(key, "f", ValueType.FLOAT).id for key in (KEY, TAGGED)}
     kept = catalogue.create(OTHER, "f", ValueType.FLOAT)
-    catalogue.forget_bucket(1)
-    catalogue.forget_bucket(99)
+    catalogue.forget(list(catalogue.of_bucket(1)))
     assert list(catalogue.of_bucket(1)) == []
     assert catalogue.find(KEY, "f", float) is None
     assert list(catalogue.of_bucket(2)) == [kept]
     assert list(catalogue.with_field("entry", "f", float)) == [(OTHER, kept.id)]
     assert catalogue.create(KEY, "f", ValueType.FLOAT).id not in gone | {kept.id}
+
+
+def test_ids_of_forgotten_series_are_not_used_again_and_the_key_keeps_its_block() -> None:
+    catalogue = Catalogue()
+    first, second, third = (catalogue.create(KEY, field, ValueType.FLOAT) for field in "abc")
+    catalogue.forget([third, second])
+    assert catalogue.find(KEY, "c", float) is None
+    again = catalogue.create(KEY, "c", ValueType.FLOAT)
+    assert again.id == third.id + 1
+    catalogue.forget([third, first, again])
+    assert list(catalogue.of_bucket(1)) == []
+    assert catalogue.bucket_ids() == []
+    assert catalogue.create(KEY, "a", ValueType.FLOAT).id == 2 * BLOCK
+
+
+def test_asking_for_the_ids_of_an_unknown_key_leaves_nothing() -> None:
+    catalogue = Catalogue()
+    catalogue.ids(KEY)
+    assert catalogue.bucket_ids() == []
+
+
+def test_of_two_stored_series_of_one_field_the_later_one_counts() -> None:
+    first = [Series(BLOCK + number, KEY, field, ValueType.FLOAT) for number, field in enumerate("ab")]
+    later = [Series(2 * BLOCK + number, KEY, field, ValueType.FLOAT) for number, field in enumerate("ba")]
+    catalogue = Catalogue([*first, *later])
+    assert sorted(catalogue.of_bucket(1)) == later
+    assert sorted(catalogue.superseded) == [series.id for series in first]
+    assert catalogue.create(KEY, "c", ValueType.FLOAT).id == 2 * BLOCK + 2

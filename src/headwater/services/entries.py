@@ -403,7 +403,7 @@ class Entries:
         series_ids = [series.id for series in self._catalogue.of_bucket(bucket_id)]
         series_ids += self._undeleted.pop(bucket_id, [])
         # Entries written from here on get series of their own, which the deletion does not touch.
-        self._catalogue.forget_bucket(bucket_id)
+        self._catalogue.forget(list(self._catalogue.of_bucket(bucket_id)))
         self._numbering.pop(bucket_id, None)
         if series_ids:
             try:
