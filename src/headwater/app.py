@@ -172,7 +172,7 @@ async def open_services(settings: Settings, store: Store) -> AsyncIterator[Servi
         )
         horizons = Horizons(access.retention_s)
         catalogue = Catalogue(await asyncio.to_thread(lambda: list(store.catalogue())))
-        query = stack.enter_context(closing(Query(store, catalogue, horizons)))
+        query = stack.enter_context(closing(Query(store, catalogue, settings.query, horizons)))
         ingest = Ingest(
             store,
             catalogue,

@@ -82,4 +82,4 @@ class StorageError(HeadwaterError):
 
 
 class Overloaded(StorageError):
-    """More is waiting to be stored than may wait; try again later."""
+    """More is waiting to be stored, or to be read, than may wait; try again later."""

@@ -454,6 +454,26 @@ class StoreSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class QuerySettings:
+    """Reading what is stored"""
+
+    max_seconds: float = setting(
+        30.0,
+        Number(0.1, 86_400, "seconds"),
+        "A query that takes longer, waiting for others included, is broken off. Of answers that are sent in pieces, "
+        "only the time that reading them takes counts.",
+    )
+    max_rows: int = setting(1_000_000, Whole(1, 1_000_000_000, "rows"), "Most rows of one answer.")
+    max_at_once: int = setting(4, Whole(1, 256), "Queries that run at the same time; others wait for their turn.")
+    max_waiting: int = setting(1_000, Whole(0, 1_000_000), "Queries that may wait; more are refused.")
+    max_streams: int = setting(
+        20,
+        Whole(1, 100_000),
+        "Answers that are sent in pieces at the same time, to clients that may be slow; more are refused.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class ThingSpeakSettings:
     """The ThingSpeak dialect"""
 
@@ -499,6 +519,7 @@ class Settings:
     web: WebSettings = WebSettings()
     ingest: IngestSettings = IngestSettings()
     store: StoreSettings = StoreSettings()
+    query: QuerySettings = QuerySettings()
     thingspeak: ThingSpeakSettings = ThingSpeakSettings()
     limits: LimitSettings = LimitSettings()
     log: LogSettings = LogSettings()

@@ -3,8 +3,8 @@
 The event loop's thread alone adds and forgets series. Other threads may ask what series there are (`select` and what
 follows it in `Catalogue`): they look at copies, and see what is added meanwhile or not.
 
-A series key with two tags and a field takes about 0.6 KB, because texts that several have in common are kept once; every
-field more takes 0.1 KB.
+A series key with two tags and a field takes about 0.6 KB, because texts that several have in common are kept once;
+every field more takes 0.1 KB.
 """
 
 from __future__ import annotations
@@ -108,9 +108,10 @@ class Catalogue:
     def series_ids(self, bucket_id: int) -> list[int]:
         """The numbers of all series of a bucket; a hundred thousand take some ten milliseconds."""
         found: list[int] = []
-        for key in self._keys_of_bucket.get(bucket_id, ()):
-            for fields in self._ids[key].values():
-                found += fields.values()
+        for measurement in self._buckets.get(bucket_id, {}).values():
+            for key in measurement.keys:
+                for fields in self._ids[key].values():
+                    found += fields.values()
         return found
 
     def with_field(self, measurement: str, field: str, value_class: type) -> Iterator[tuple[SeriesKey, int]]:

@@ -1,18 +1,40 @@
-"""The one way out: named series to rows. Knows no dialect and checks no rights: dialects do, before they ask."""
+"""The one way out: chosen series to columns. Knows no dialect and checks no rights: dialects do, before they ask.
+
+Every query has the limits of `QuerySettings`: it raises Cancelled when its time is up, TooLarge for an answer with too
+many rows, and Overloaded when too many wait already. Looking up what a write needs to know has a thread of its own,
+so that no query holds up writing.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar, overload
 
-from headwater.model.series import SeriesKey, Value
+import pyarrow as pa
+
+from headwater.errors import TooLarge
+from headwater.model.series import Series, SeriesKey, Value, ValueType
 from headwater.services.catalogue import Catalogue
+from headwater.services.grouping import Group, GroupBy, grouped
 from headwater.services.horizons import Horizons
+from headwater.services.latest import LatestPoint, latest_points
+from headwater.services.readers import Readers, Stream
+from headwater.services.selecting import SeriesFilter
+from headwater.settings import QuerySettings
 from headwater.store import Store
+from headwater.store.aggregates import Aggregate
+from headwater.store.cancellation import Cancellation
+from headwater.store.filling import Filling, fill
+from headwater.store.windows import Windows
 
 T = TypeVar("T")
+
+MAX_SERIES_SIDE_BY_SIDE = 1_000
+"""Of series that are columns of one table."""
 
 
 class Column(NamedTuple):
@@ -29,16 +51,158 @@ class Rows(NamedTuple):
     columns: dict[Column, list[Value | None]]
 
 
+class Windowed(NamedTuple):
+    """Aggregates of groups of series."""
+
+    groups: list[Group]
+    table: pa.Table
+    """As `Store.windows` answers: `group` is the index in `groups`; groups without points have no rows."""
+
+
+class SideBySide(NamedTuple):
+    """The points of some series, one row for each time at which any of them has a value."""
+
+    series: list[Series]
+    table: pa.Table
+    """`at_ns` (ascending), then a column for each series, in their order."""
+
+
+class RecordColumn(NamedTuple):
+    """A field of records. One that has several types is as many columns."""
+
+    field: str
+    type: ValueType
+
+
+class Records(NamedTuple):
+    """The records of many series keys, in batches, as `Store.records` gives them."""
+
+    keys: list[SeriesKey]
+    """Sorted; a batch's `key` is the index in it."""
+    columns: list[RecordColumn]
+    """What the columns after `key` and `at_ns` are, in their order; their names say nothing."""
+    batches: Stream[pa.RecordBatch]
+
+
 class Query:
     """Reads beside each other and beside ingest, off the event loop's thread. What has expired is never shown."""
 
     def __init__(
-        self, store: Store, catalogue: Catalogue, horizons: Horizons | None = None, *, readers: int = 2
+        self,
+        store: Store,
+        catalogue: Catalogue,
+        limits: QuerySettings | None = None,
+        horizons: Horizons | None = None,
     ) -> None:
         self._store = store
         self._catalogue = catalogue
+        self._limits = limits or QuerySettings()
         self._horizons = horizons or Horizons()
-        self._readers = ThreadPoolExecutor(readers, thread_name_prefix="store-reader")
+        self._readers = Readers(self._limits)
+        self._lookups = ThreadPoolExecutor(1, thread_name_prefix="store-lookup")
+
+    # -- by filter ---------------------------------------------------------------------------------------------------
+
+    async def ask_catalogue(self, question: Callable[[Catalogue, Cancellation], T]) -> T:
+        """What the catalogue says of series, for instance `lambda c, stop: c.tag_values(wanted, "room", stop)`."""
+        return await self._readers.run(lambda stop: question(self._catalogue, stop))
+
+    async def windows(
+        self,
+        wanted: SeriesFilter,
+        aggregates: Sequence[Aggregate],
+        windows: Windows,
+        *,
+        by: GroupBy = GroupBy(),  # noqa: B008 - a value
+        filling: Filling | None = None,
+        fill_value: Value | None = None,
+    ) -> Windowed:
+        """Aggregates in windows of time, for each group of the chosen series; with `filling`, also for windows without
+        points in the groups that have any. Raises what `Store.windows` and `fill` raise."""
+        max_rows = self._limits.max_rows
+
+        def read(stop: Cancellation) -> Windowed:
+            groups = grouped(self._catalogue.select(wanted, stop), by)
+            ids = [group.series_ids for group in groups]
+            horizon_ns = self._horizons.horizon_ns(wanted.bucket_id)
+            shown = windows
+            if horizon_ns is not None:
+                shown = replace(windows, start_ns=max(windows.start_ns, horizon_ns))
+            table = self._store.windows(ids, aggregates, shown, max_rows=max_rows, stop=stop)
+            if filling is not None:
+                table = fill(table, windows, filling, fill_value, max_rows=max_rows)
+            return Windowed(groups, table)
+
+        return await self._readers.run(read)
+
+    async def side_by_side(
+        self,
+        wanted: SeriesFilter,
+        *,
+        start_ns: int | None = None,
+        end_ns: int | None = None,
+        newest: int | None = None,
+    ) -> SideBySide:
+        """The points of the chosen series as columns of one table; with `newest`, that many latest rows. For a few
+        series: raises TooLarge for more than 1,000."""
+
+        def read(stop: Cancellation) -> SideBySide:
+            series = self._catalogue.select(wanted, stop)
+            if len(series) > MAX_SERIES_SIDE_BY_SIDE:
+                raise TooLarge(
+                    f"these are {len(series)} series, and at most {MAX_SERIES_SIDE_BY_SIDE} can be shown beside each "
+                    "other: choose fewer"
+                )
+            first_ns = self._horizons.start_ns(wanted.bucket_id, start_ns)
+            return SideBySide(series, self._rows([one.id for one in series], first_ns, end_ns, newest, stop))
+
+        return await self._readers.run(read)
+
+    async def latest(self, wanted: SeriesFilter) -> list[LatestPoint]:
+        """The newest point of each chosen series that has any, in the order of `Catalogue.select`."""
+
+        def read(stop: Cancellation) -> list[LatestPoint]:
+            series = self._catalogue.select(wanted, stop)
+            if len(series) > self._limits.max_rows:
+                raise self._too_many_rows()
+            horizon_ns = self._horizons.horizon_ns(wanted.bucket_id)
+            found = latest_points(self._store, series, stop)
+            return found if horizon_ns is None else [point for point in found if point.at_ns >= horizon_ns]
+
+        return await self._readers.run(read)
+
+    @asynccontextmanager
+    async def records(
+        self,
+        wanted: SeriesFilter,
+        *,
+        start_ns: int | None = None,
+        end_ns: int | None = None,
+        max_rows: int | None = None,
+    ) -> AsyncIterator[Records]:
+        """The records of the chosen series, one row for each time in each series key.
+
+        A batch is read when it is asked for, so a slow consumer slows reading down and needs no memory; leaving the
+        block ends the query. `max_rows` takes the place of the setting, for answers that are written as they come.
+        """
+        most_rows = self._limits.max_rows if max_rows is None else max_rows
+        keys, columns, ids = await self._readers.run(lambda stop: _layout(self._catalogue.select(wanted, stop)))
+
+        first_ns = self._horizons.start_ns(wanted.bucket_id, start_ns)
+        names = ["key", "at_ns", *map(str, range(len(columns)))]
+
+        def batches(stop: Cancellation) -> Generator[pa.RecordBatch, None, None]:
+            rows = 0
+            for batch in self._store.records(ids, start_ns=first_ns, end_ns=end_ns, stop=stop):
+                rows += batch.num_rows
+                if rows > most_rows:
+                    raise self._too_many_rows(most_rows)
+                yield batch.select(names)
+
+        async with self._readers.stream(batches) as stream:
+            yield Records(keys, columns, stream)
+
+    # -- by key ------------------------------------------------------------------------------------------------------
 
     @overload
     async def rows(
@@ -76,7 +240,7 @@ class Query:
         """Values of several fields of one series key, one row for each time at which any of them has a value.
 
         `start_ns` inclusive, `end_ns` exclusive; `newest` keeps only that many latest rows; `convert` makes the answer
-        of them, in the reader's thread: thousands of rows would hold up the event loop. Raises StorageError.
+        of them, in the reader's thread: thousands of rows would hold up the event loop.
         """
         ids = {column: self._catalogue.find(key, *column) for column in columns}
         known = {column: series_id for column, series_id in ids.items() if series_id is not None}
@@ -84,8 +248,8 @@ class Query:
             return convert(Rows([], {column: [] for column in columns}))
         start_ns = self._horizons.start_ns(key.bucket_id, start_ns)
 
-        def read() -> Any:
-            table = self._store.rows(list(known.values()), start_ns=start_ns, end_ns=end_ns, newest=newest)
+        def read(stop: Cancellation) -> Any:
+            table = self._rows(list(known.values()), start_ns, end_ns, newest, stop)
             missing: list[Value | None] = [None] * table.num_rows
             values = {
                 column: missing if series_id is None else table.column(str(series_id)).to_pylist()
@@ -93,28 +257,66 @@ class Query:
             }
             return convert(Rows(table.column("at_ns").to_pylist(), values))
 
-        return await self._run(read)
+        return await self._readers.run(read)
 
     async def run(self, work: Callable[[], T]) -> T:
         """Do other long work on what was read, off the event loop: rendering a big answer."""
-        return await self._run(work)
+        return await self._readers.run(lambda _: work())
+
+    # -- for writes --------------------------------------------------------------------------------------------------
 
     async def newest_times(self, series_ids: Sequence[int]) -> Mapping[int, int]:
         """The latest time of each given series that has points. Raises StorageError."""
-        return await self._run(lambda: self._store.newest_times(series_ids))
+        return await self._look_up(lambda: self._store.newest_times(series_ids))
 
     async def times(self, key: SeriesKey, column: Column, at_ns: Collection[int]) -> set[int]:
         """Those of the given times at which a field has a value. Raises StorageError."""
         series_id = self._catalogue.find(key, *column)
-        return set() if series_id is None else await self._run(lambda: self._store.times(series_id, at_ns))
+        return set() if series_id is None else await self._look_up(lambda: self._store.times(series_id, at_ns))
 
     async def maxima(self, series_ids: Sequence[int]) -> Mapping[int, int]:
         """The greatest value of each given integer series that has points. Raises StorageError."""
-        return await self._run(lambda: self._store.maxima(series_ids))
+        return await self._look_up(lambda: self._store.maxima(series_ids))
 
-    async def _run(self, read: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._readers, read)
+    async def _look_up(self, read: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._lookups, read)
+
+    # -- all ---------------------------------------------------------------------------------------------------------
+
+    def _rows(
+        self,
+        series_ids: Sequence[int],
+        start_ns: int | None,
+        end_ns: int | None,
+        newest: int | None,
+        stop: Cancellation,
+    ) -> pa.Table:
+        """Rows of the store, of which it never makes more than one too many."""
+        most_rows = self._limits.max_rows + 1
+        newest = most_rows if newest is None else min(newest, most_rows)
+        found = self._store.rows(series_ids, start_ns=start_ns, end_ns=end_ns, newest=newest, stop=stop)
+        if found.num_rows == most_rows:
+            raise self._too_many_rows()
+        return found
+
+    def _too_many_rows(self, max_rows: int | None = None) -> TooLarge:
+        return TooLarge(
+            f"the answer would have more than {max_rows or self._limits.max_rows} rows (query.max_rows): ask for a "
+            "shorter time, or for fewer series"
+        )
 
     def close(self) -> None:
-        """Let running reads end."""
-        self._readers.shutdown(wait=True)
+        """Break off running reads."""
+        self._readers.close()
+        self._lookups.shutdown(wait=True)
+
+
+def _layout(series: Sequence[Series]) -> tuple[list[SeriesKey], list[RecordColumn], list[dict[str, int]]]:
+    """How series are put into records: the keys, the columns, and what `Store.records` is asked for."""
+    columns = sorted({RecordColumn(one.field, one.type) for one in series})
+    name_of = {column: str(number) for number, column in enumerate(columns)}
+    ids_of: dict[SeriesKey, dict[str, int]] = {}
+    for one in series:
+        ids_of.setdefault(one.key, {})[name_of[RecordColumn(one.field, one.type)]] = one.id
+    keys = sorted(ids_of)
+    return keys, columns, [ids_of[key] for key in keys]

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from headwater.errors import (
     BadRequest,
+    Cancelled,
     Conflict,
     HeadwaterError,
     NotAuthenticated,
@@ -34,7 +35,8 @@ _PROBLEMS: tuple[tuple[type[HeadwaterError], Problem], ...] = (
     (TooLarge, Problem(413, "error_request_too_large", "Request Entity Too Large")),
     (TooManyRequests, Problem(429, "error_too_many_requests", "Too Many Requests")),
     (BadRequest, Problem(400, "error_bad_request", "Bad Request")),
-    # Upstream has no word for these two: say plainly that it is not the caller's fault.
+    # Upstream has no word for these: say plainly that it is not the caller's fault.
+    (Cancelled, Problem(503, "error_service_unavailable", "Service Unavailable")),
     (Overloaded, Problem(503, "error_service_unavailable", "Service Unavailable")),
     (StorageError, Problem(503, "error_service_unavailable", "Service Unavailable")),
 )

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from headwater.errors import (
     BadRequest,
+    Cancelled,
     Conflict,
     HeadwaterError,
     NotAuthenticated,
@@ -35,6 +36,7 @@ _KINDS: tuple[tuple[type[HeadwaterError], int, str], ...] = (
     (NotAuthorized, 403, "That is not allowed"),
     (NotAuthenticated, 401, "Please sign in"),
     (BadRequest, 400, "That did not work"),
+    (Cancelled, 503, "That took too long"),
     (Overloaded, 503, "Busy for a moment"),
     (StorageError, 503, "The store cannot answer"),
 )
