@@ -47,6 +47,7 @@ from headwater.services.accounts import Accounts
 from headwater.services.catalogue import Catalogue
 from headwater.services.channels import Channels
 from headwater.services.connect_limits import ConnectLimits
+from headwater.services.deleting import Deleting
 from headwater.services.devices import Devices
 from headwater.services.entries import Entries
 from headwater.services.horizons import Horizons
@@ -184,7 +185,10 @@ async def open_services(settings: Settings, store: Store) -> AsyncIterator[Servi
         )
         stack.push_async_callback(ingest.close)
         stack.enter_context(closing(StoreUpkeep(store)))
-        entries = Entries(ingest, query, catalogue, store, horizons)
+        deleting = Deleting(ingest, catalogue, store)
+        stack.push_async_callback(deleting.close)
+        await deleting.finish_interrupted()
+        entries = Entries(ingest, query, catalogue, deleting, horizons)
         await entries.recover()
 
         # Above the store: what is deleted in the registry is deleted there too, also while the server stops.
@@ -218,6 +222,7 @@ async def open_services(settings: Settings, store: Store) -> AsyncIterator[Servi
             ingest=ingest,
             query=query,
             entries=entries,
+            deleting=deleting,
             refusals=Refusals(),
             registry=worker,
             account_devices=AccountDevices(

@@ -29,6 +29,7 @@ from headwater.services import Services
 from headwater.services.access import Access
 from headwater.services.catalogue import Catalogue
 from headwater.services.connect_limits import ConnectLimits
+from headwater.services.deleting import Deleting
 from headwater.services.entries import Entries
 from headwater.services.ingest import Ingest, IngestLimits
 from headwater.services.presence import Presence
@@ -60,7 +61,8 @@ class House:
         catalogue = Catalogue()
         self.ingest = Ingest(self.store, catalogue, limits)
         self.query = Query(self.store, catalogue)
-        self.entries = Entries(self.ingest, self.query, catalogue, self.store)
+        deleting = Deleting(self.ingest, catalogue, self.store)
+        self.entries = Entries(self.ingest, self.query, catalogue, deleting)
         unused = cast(Any, None)  # the broker changes no account
         services = Services(
             access=self.access,
@@ -70,6 +72,7 @@ class House:
             ingest=self.ingest,
             query=self.query,
             entries=self.entries,
+            deleting=deleting,
             refusals=self.refusals,
             registry=unused,
             account_devices=unused,

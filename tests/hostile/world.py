@@ -285,6 +285,7 @@ class World:
             ingest=cast(Any, SimpleNamespace(is_full=False)),
             query=unused,
             entries=unused,
+            deleting=unused,
             refusals=Refusals(),
             registry=unused,
             account_devices=unused,

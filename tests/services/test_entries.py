@@ -15,6 +15,7 @@ from headwater.errors import BadRequest, Conflict, NotFound
 from headwater.model.record import Record
 from headwater.registry.entities import Channel, ChannelSettings
 from headwater.services.catalogue import Catalogue
+from headwater.services.deleting import Deleting
 from headwater.services.entries import (
     Entries,
     Entry,
@@ -43,7 +44,7 @@ class Kernel:
         catalogue = Catalogue(store.catalogue())
         self.ingest = Ingest(store, catalogue, IngestLimits(flush_interval_s=0))
         self.query = Query(store, catalogue)
-        self.entries = Entries(self.ingest, self.query, catalogue, store)
+        self.entries = Entries(self.ingest, self.query, catalogue, Deleting(self.ingest, catalogue, store))
 
     async def close(self) -> None:
         await self.ingest.close()

@@ -21,6 +21,7 @@ from headwater.model.record import Record
 from headwater.model.series import Series, SeriesKey, ValueType
 from headwater.registry.entities import Channel, ChannelSettings
 from headwater.services.catalogue import Catalogue
+from headwater.services.deleting import Deleting
 from headwater.services.entries import Entries, EntryUpdate
 from headwater.services.horizons import Horizons
 from headwater.services.ingest import Ingest, IngestLimits
@@ -64,7 +65,8 @@ class Kernel:
         self.horizons = Horizons(world.retentions.get, lambda: world.now_ns)
         self.query = Query(world.store, self.catalogue, self.horizons)
         self.ingest = Ingest(world.store, self.catalogue, IngestLimits(flush_interval_s=0))
-        self.entries = Entries(self.ingest, self.query, self.catalogue, world.store, self.horizons)
+        deleting = Deleting(self.ingest, self.catalogue, world.store)
+        self.entries = Entries(self.ingest, self.query, self.catalogue, deleting, self.horizons)
         self.retention = Retention(
             self.ingest,
             self.catalogue,

@@ -10,6 +10,7 @@ from headwater.services.account_devices import AccountDevices
 from headwater.services.accounts import Accounts
 from headwater.services.channels import Channels
 from headwater.services.connect_limits import ConnectLimits
+from headwater.services.deleting import Deleting
 from headwater.services.devices import Devices
 from headwater.services.entries import Entries
 from headwater.services.horizons import Horizons
@@ -30,6 +31,7 @@ class Services:
     ingest: Ingest
     query: Query
     entries: Entries
+    deleting: Deleting
     refusals: Refusals
     registry: RegistryWorker
     account_devices: AccountDevices

@@ -52,7 +52,8 @@ class Catalogue:
         if superseded is not None:
             self.superseded.append(superseded)
         fields[field] = series.id
-        self._measurement(series.key).add_field(field, series.type)
+        if superseded is None:
+            self._measurement(series.key).add_series(field, series.type)
         self._next_block = max(self._next_block, series.id // BLOCK + 1)
         return series
 
@@ -126,7 +127,7 @@ class Catalogue:
         """The series that meet a filter: all of a measurement's together, those of a key together."""
         found = []
         for measurement in self._chosen(wanted, stop):
-            fields = measurement.fields.copy()
+            fields = measurement.fields()
             names = fields.keys() if wanted.fields is None else frozenset(wanted.fields.among(fields, stop))
             is_all = len(names) == len(fields) and wanted.types is None
             for key in measurement.matching(wanted.tags, stop) if names else ():
@@ -151,7 +152,7 @@ class Catalogue:
                 types_of.setdefault(series.field, set()).add(series.type)
         else:
             for measurement in self._chosen(wanted, stop):
-                for field, types in measurement.fields.copy().items():
+                for field, types in measurement.fields().items():
                     types_of.setdefault(field, set()).update(types)
         return {field: tuple(sorted(types_of[field])) for field in sorted(types_of)}
 
@@ -178,7 +179,7 @@ class Catalogue:
     def forget(self, series: Iterable[Series]) -> None:
         """Series are gone, and what is written from now on is written to others: their ids are not used again while
         this process lives."""
-        touched: set[tuple[int, str]] = set()
+        gone: dict[tuple[int, str], set[SeriesKey]] = {}
         for one in series:
             ids = self._ids.get(one.key, {})
             fields = ids.get(_CLASS_OF[one.type], {})
@@ -188,26 +189,17 @@ class Catalogue:
             del fields[one.field]
             if not fields:
                 del ids[_CLASS_OF[one.type]]
+            self._measurement(one.key).remove_series(one.field, one.type)
             if not ids:
                 del self._ids[one.key], self._used_ids[one.key]
-            touched.add((one.key.bucket_id, one.key.measurement))
-        for bucket_id, name in touched:
-            self._index_anew(bucket_id, name)
-
-    def _index_anew(self, bucket_id: int, name: str) -> None:
-        """Only those keys of a measurement that still have series. A query that goes on keeps what it began with."""
-        measurements = self._buckets[bucket_id]
-        left = Measurement()
-        left.keys = [key for key in measurements[name].keys if key in self._ids]
-        for key in left.keys:
-            for series in self.of_key(key):
-                left.add_field(series.field, series.type)
-        if left.keys:
-            measurements[name] = left
-            return
-        del measurements[name]
-        if not measurements:
-            del self._buckets[bucket_id]
+                gone.setdefault(one.key[:2], set()).add(one.key)
+        for (bucket_id, name), keys in gone.items():
+            measurements = self._buckets[bucket_id]
+            measurements[name] = measurements[name].without(keys)
+            if not measurements[name].keys:
+                del measurements[name]
+            if not measurements:
+                del self._buckets[bucket_id]
 
 
 def _with_shared_texts(key: SeriesKey) -> SeriesKey:

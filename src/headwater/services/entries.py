@@ -20,11 +20,11 @@ from headwater.model.record import Record
 from headwater.model.series import INTEGER_MAX, INTEGER_MIN, SeriesKey, Value
 from headwater.registry.entities import Channel
 from headwater.services.catalogue import Catalogue
+from headwater.services.deleting import Deleting
 from headwater.services.horizons import Horizons
 from headwater.services.ingest import Ingest, Receipt
 from headwater.services.promise import Promise
 from headwater.services.query import Column, Query, Rows
-from headwater.store import Store
 
 MEASUREMENT = "entry"
 ENTRY_ID = "entry_id"
@@ -176,18 +176,22 @@ class Entries:
     """Write, read and watch the entries of channels. Rights are the caller's business."""
 
     def __init__(
-        self, ingest: Ingest, query: Query, catalogue: Catalogue, store: Store, horizons: Horizons | None = None
+        self,
+        ingest: Ingest,
+        query: Query,
+        catalogue: Catalogue,
+        deleting: Deleting,
+        horizons: Horizons | None = None,
     ) -> None:
         self._ingest = ingest
         self._horizons = horizons or Horizons()
         self._query = query
         self._catalogue = catalogue
-        self._store = store
+        self._deleting = deleting
         self._numbering: dict[int, _Numbering] = {}
         self._spellings: dict[str, tuple[float | None, bool]] = {}
         self._dated: dict[int, list[DatedWrite]] = {}
         self._looking_up: dict[int, asyncio.Task[None]] = {}
-        self._undeleted: dict[int, list[int]] = {}
 
     async def recover(self) -> None:
         """Learn the last entry id and time of every channel; call once at start, before any write."""
@@ -400,17 +404,9 @@ class Entries:
             await self._clear(bucket_id)
 
     async def _clear(self, bucket_id: int) -> None:
-        series_ids = [series.id for series in self._catalogue.of_bucket(bucket_id)]
-        series_ids += self._undeleted.pop(bucket_id, [])
-        # Entries written from here on get series of their own, which the deletion does not touch.
-        self._catalogue.forget(list(self._catalogue.of_bucket(bucket_id)))
+        # In one step: entries written from here on are numbered anew and get series of their own.
         self._numbering.pop(bucket_id, None)
-        if series_ids:
-            try:
-                await self._ingest.run_between_commits(lambda: self._store.delete(series_ids))
-            except BaseException:
-                self._undeleted[bucket_id] = series_ids  # the catalogue has forgotten them: for the next try
-                raise
+        await self._deleting.clear_bucket(bucket_id)
 
 
 _NOTHING_ELSE = (None, None, None, None)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -54,22 +54,41 @@ class _Found(NamedTuple):
 
 
 class Measurement:
-    """The keys of one measurement in one bucket. `add` is for one thread alone, everything else for all."""
+    """The keys of one measurement in one bucket. One thread alone adds and removes, any may ask."""
 
     def __init__(self) -> None:
         self.keys: list[SeriesKey] = []
-        self.fields: dict[str, tuple[ValueType, ...]] = {}
-        """Every field that any of the keys has, with its types. Put in order and replaced, never changed."""
+        self._series_of: dict[str, dict[ValueType, int]] = {}
+        """How many series there are of each field and type."""
         self._lock = threading.Lock()
         self._columns: dict[str, _Column] = {}
         self._tag_names: dict[str, None] = {}
         self._keys_named = 0
 
-    def add_field(self, field: str, value_type: ValueType) -> None:
-        """One of the keys has such a field."""
-        types = self.fields.get(field, ())
-        if value_type not in types:
-            self.fields[field] = tuple(sorted((*types, value_type)))
+    def add_series(self, field: str, value_type: ValueType) -> None:
+        """One of the keys has such a series."""
+        counts = self._series_of.setdefault(field, {})
+        counts[value_type] = counts.get(value_type, 0) + 1
+
+    def remove_series(self, field: str, value_type: ValueType) -> None:
+        """One of the keys does not have such a series any more."""
+        counts = self._series_of[field]
+        counts[value_type] -= 1
+        if not counts[value_type]:
+            del counts[value_type]
+        if not counts:
+            del self._series_of[field]
+
+    def without(self, gone: Collection[SeriesKey]) -> Measurement:
+        """The same without some keys, whose series were removed. A query that goes on keeps what it began with."""
+        left = Measurement()
+        left.keys = [key for key in self.keys if key not in gone]
+        left._series_of = self._series_of
+        return left
+
+    def fields(self) -> dict[str, frozenset[ValueType]]:
+        """Every field that any of the keys has, with its types."""
+        return {field: frozenset(counts.copy()) for field, counts in self._series_of.copy().items()}
 
     def matching(self, conditions: Sequence[TagCondition], stop: Cancellation | None = None) -> list[SeriesKey]:
         """The keys whose tags meet all conditions, in the order in which they were added."""

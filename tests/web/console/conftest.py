@@ -24,6 +24,7 @@ from headwater.services.accounts import Accounts
 from headwater.services.catalogue import Catalogue
 from headwater.services.channels import Channels
 from headwater.services.connect_limits import ConnectLimits
+from headwater.services.deleting import Deleting
 from headwater.services.devices import Devices
 from headwater.services.entries import Entries
 from headwater.services.ingest import Ingest, IngestLimits
@@ -41,7 +42,8 @@ async def services(tmp_path: Path) -> AsyncIterator[Services]:
     catalogue = Catalogue([])
     query = Query(store, catalogue)
     ingest = Ingest(store, catalogue, IngestLimits(0.001, 10_000, 100_000))
-    entries = Entries(ingest, query, catalogue, store)
+    deleting = Deleting(ingest, catalogue, store)
+    entries = Entries(ingest, query, catalogue, deleting)
     worker = RegistryWorker(open_registry(f"sqlite:///{tmp_path}/registry.db"))
     passwords = Passwords(time_cost=1, memory_cost_kib=8)
     access = Access()
@@ -54,6 +56,7 @@ async def services(tmp_path: Path) -> AsyncIterator[Services]:
         ingest=ingest,
         query=query,
         entries=entries,
+        deleting=deleting,
         refusals=Refusals(),
         registry=worker,
         account_devices=AccountDevices(worker, access, limits, passwords),
