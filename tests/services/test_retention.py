@@ -63,7 +63,7 @@ class Kernel:
         self._world = world
         self.catalogue = Catalogue(world.store.catalogue())
         self.horizons = Horizons(world.retentions.get, lambda: world.now_ns)
-        self.query = Query(world.store, self.catalogue, self.horizons)
+        self.query = Query(world.store, self.catalogue, horizons=self.horizons)
         self.ingest = Ingest(world.store, self.catalogue, IngestLimits(flush_interval_s=0))
         deleting = Deleting(self.ingest, self.catalogue, world.store)
         self.entries = Entries(self.ingest, self.query, self.catalogue, deleting, self.horizons)

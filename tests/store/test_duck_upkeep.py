@@ -18,6 +18,7 @@ from headwater.store import Batch, Columns
 from headwater.store.duck import open_duck_store
 from headwater.store.duck.files import open_database
 from headwater.store.duck.layout import Run, runs_to_merge
+from headwater.store.duck.recording import PORTION_POINTS
 from headwater.store.duck.runs import Written, write_run
 from headwater.store.duck.store import DuckStore
 from headwater.store.duck.tables import Tables
@@ -135,7 +136,7 @@ def test_files_are_rewritten_when_nothing_was_deleted_for_a_while(tmp_path: Path
 def test_a_file_of_which_everything_is_deleted_goes_without_room_for_a_new_one(tmp_path: Path) -> None:
     room = 2**40
     tables = Tables(lambda: open_database(tmp_path, {}), tmp_path, room_of=lambda _: room)
-    with closing(DuckStore(tables, Upkeep(tables, 10, 0, time.monotonic), time.monotonic)) as store:
+    with closing(DuckStore(tables, Upkeep(tables, 10, 0, time.monotonic), time.monotonic, PORTION_POINTS)) as store:
         store.append(Batch(SERIES, points(1, range(100), 1.0)))
         put_in_order(store)
         store.append(Batch([], points(1, range(100, 200), 1.0)))
