@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -24,4 +26,9 @@ def engine_errors(doing: str) -> Iterator[None]:
             "goes on by itself."
         ) from error
     except (duckdb.Error, pa.ArrowException, UnicodeEncodeError) as error:
+        if os.strerror(errno.EROFS) in str(error):  # the kernel does that to a disk with errors
+            raise StorageError(
+                "The file system of the telemetry store has become read-only: look for errors of its disk, make it "
+                "writable, and storing goes on; if it had to be mounted anew, restart Headwater."
+            ) from error
         raise StorageError(f"The telemetry store could not {doing} ({type(error).__name__}).") from error
