@@ -44,7 +44,7 @@ bench: $(DEV) ## Run every benchmark beside its peer
 soak: $(DEV) ## Put an hour of mixed load on the broker and look for losses and leaks (ARGS="--minutes 10")
 	$(BIN)/python benchmarks/mqtt_soak.py $(ARGS)
 
-crash: $(DEV) ## Kill the store's process 200 times while it works (CRASHES=200), a few minutes
+crash: $(DEV) ## Kill the store's process 200 times while it works (CRASHES=200), and 80 during upgrades and backups
 	CRASHES=$(CRASHES) $(BIN)/python -m pytest -q -n 2 tests/crash
 
 fuzz: $(DEV) ## Feed the codec and whole sessions with made-up bytes (MINUTES=10 for each; needs Linux)

@@ -49,9 +49,22 @@ class Delete:
             points.pop((self.series_id, at_ns), None)
 
 
-def operation(number: int) -> Append | Delete:
+@dataclass(frozen=True)
+class Expire:
+    """All points of both series before a time, as when a retention has passed: whole runs, and a part of one."""
+
+    end_ns: int
+
+    def apply(self, points: Points) -> None:
+        for series_id, at_ns in [key for key in points if key[1] < self.end_ns]:
+            del points[series_id, at_ns]
+
+
+def operation(number: int) -> Append | Delete | Expire:
     """Mostly new points in the order of their times; at times old ones again, at times a deletion."""
     now = number * (PER_BATCH - 5)
+    if number % 25 == 24:
+        return Expire(now - 3_000)
     if number % 9 == 8:
         return Delete(1 + number % 2, max(0, now - 700), max(0, now - 690 + number % 50))
     if number % 13 == 12:

@@ -24,6 +24,8 @@ from .operations import Points, operation
 CRASHES = int(os.environ.get("CRASHES", "6"))
 CRASHES_PER_STORE = 20
 
+pytestmark = pytest.mark.timeout(600)
+
 
 def run_until_killed(directory: Path, first: int, delay_s: float) -> tuple[int, bool]:
     """Start the writer and kill it so long after its first operation. Answers the number of operations that it said

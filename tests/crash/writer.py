@@ -1,5 +1,5 @@
-"""The process that is killed: writes, replaces and deletes points while upkeep moves them and snapshots are taken, and
-says what it did.
+"""The process that is killed: writes, replaces, deletes and expires points while upkeep moves them and snapshots are
+taken, and says what it did.
 
 Arguments: the store's directory, the number of the first operation. Prints `try N` before and `did N` after each.
 """
@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.crash.operations import SERIES, Delete, operation
+from tests.crash.operations import SERIES, Delete, Expire, operation
 
 from headwater.store import Batch
 from headwater.store.duck import DuckStore, open_duck_store
@@ -32,6 +32,8 @@ def main() -> None:
         what = operation(number)
         if isinstance(what, Delete):
             store.delete([what.series_id], start_ns=what.start_ns, end_ns=what.end_ns)
+        elif isinstance(what, Expire):
+            store.delete([1, 2], end_ns=what.end_ns)
         else:
             store.append(what.batch())
         say(f"did {number}")

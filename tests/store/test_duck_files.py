@@ -11,6 +11,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from duck_format_1 import FORMAT_1
 from headwater.errors import ConfigurationError, StorageError
 from headwater.model.series import Series, SeriesKey, ValueType
 from headwater.store import Batch, Columns
@@ -183,28 +184,6 @@ def test_statements_reach_nothing_outside(directory: Path, tmp_path: Path, state
         connection.close()
         python_variable.close()
     assert file.read_text() == "secret"
-
-
-FORMAT_1 = (
-    "CREATE TABLE meta (application VARCHAR NOT NULL, format_version INTEGER NOT NULL)",
-    "INSERT INTO meta VALUES ('headwater', 1)",
-    "CREATE TABLE series (id BIGINT NOT NULL, bucket_id BIGINT NOT NULL, measurement VARCHAR NOT NULL, "
-    "tags MAP(VARCHAR, VARCHAR) NOT NULL, field VARCHAR NOT NULL, type UTINYINT NOT NULL)",
-    *(
-        f"CREATE TABLE hot_{name} (series_id BIGINT NOT NULL, at_ns BIGINT NOT NULL, value {sql_type} NOT NULL)"
-        for name, sql_type in [
-            ("float", "DOUBLE"),
-            ("integer", "BIGINT"),
-            ("unsigned", "UBIGINT"),
-            ("boolean", "BOOLEAN"),
-            ("string", "VARCHAR"),
-        ]
-    ),
-    "INSERT INTO series VALUES (32, 7, 'm', MAP {'a': 'b'}, 'f', 1), (33, 7, 'm', MAP {'a': 'b'}, 'g', 5)",
-    "INSERT INTO hot_float VALUES (32, 1000, 1.5), (32, 2000, 2.5), (32, 1000, 3.5)",
-    "INSERT INTO hot_string VALUES (33, 1000, 'on')",
-)
-"""A frozen copy of what the first format was."""
 
 
 def test_a_file_of_format_1_is_brought_up(tmp_path: Path) -> None:
