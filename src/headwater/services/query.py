@@ -85,7 +85,7 @@ class Records(NamedTuple):
 
 
 class Query:
-    """Reads beside each other and beside ingest, off the event loop's thread. What has expired is never shown."""
+    """Reads beside each other and beside ingest, off the event loop's thread. `rows` never shows what has expired."""
 
     def __init__(
         self,

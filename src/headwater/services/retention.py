@@ -30,7 +30,7 @@ PAUSE_S = 60.0
 LEAST_STEP_S = 3600
 LEAST_PART = 20
 """A bucket is due when one of so many parts of its retention has expired."""
-SERIES_AT_ONCE = 5_000
+SERIES_AT_ONCE = 2_000
 """Series that one transaction deletes from; whoever writes waits for it."""
 
 
