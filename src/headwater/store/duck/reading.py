@@ -210,19 +210,24 @@ def rows_sql(wanted: Sequence[Selection], newest: int | None) -> str:
 
     With `newest`, of each type only as many points as could be needed are turned into rows: that many of each series.
     """
+    ids = [series_id for one in wanted for series_id in one.series_ids or ()]
+    if len(ids) == 1:  # its points are the rows already, and to group them takes as long as to find them
+        rows = f'SELECT at_ns, value AS "{ids[0]:d}" FROM ({points_sql(wanted[0])})'  # noqa: S608 - numbers only, here and below
+        return f"{_latest_sql(rows, newest)} ORDER BY at_ns"
     columns, sources = ["at_ns"], []
     for one in wanted:
         assert one.series_ids is not None
         value = f"value_{one.type.name.lower()}"
         columns += [f'any_value({value}) FILTER (series_id = {n:d}) AS "{n:d}"' for n in one.series_ids]
         source = f"SELECT series_id, at_ns, value AS {value} FROM ({points_sql(one)})"  # noqa: S608
-        if newest is not None:
-            source = f"SELECT * FROM ({source} ORDER BY at_ns DESC LIMIT {newest * len(one.series_ids):d})"  # noqa: S608
-        sources.append(source)
+        sources.append(_latest_sql(source, newest and newest * len(one.series_ids)))
     rows = f"SELECT {', '.join(columns)} FROM ({' UNION ALL BY NAME '.join(sources)}) GROUP BY at_ns"  # noqa: S608
-    if newest is not None:
-        rows = f"SELECT * FROM ({rows} ORDER BY at_ns DESC LIMIT {newest:d})"  # noqa: S608
-    return f"{rows} ORDER BY at_ns"
+    return f"{_latest_sql(rows, newest)} ORDER BY at_ns"
+
+
+def _latest_sql(source: str, newest: int | None) -> str:
+    """So many rows with the latest `at_ns`, or all of them, in any order."""
+    return source if newest is None else f"SELECT * FROM ({source} ORDER BY at_ns DESC LIMIT {newest:d})"  # noqa: S608
 
 
 def maxima_sql(wanted: Selection) -> str:
