@@ -91,6 +91,21 @@ class Channel:
 
 
 @dataclass(frozen=True, slots=True)
+class Rollup:
+    """A rule for down-sampling one bucket into another, which exists for nothing else."""
+
+    id: int
+    account_id: int
+    bucket_id: int
+    target_bucket_id: int
+    window_s: int
+    aggregates: tuple[str, ...]
+    keep_s: int | None
+    """For how long results are kept; None for ever."""
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class MqttDevice:
     """Something that signs in over MQTT. Client id and user name are the same text; the password is kept as a
     hash."""

@@ -15,7 +15,16 @@ from sqlalchemy.orm import Session
 
 from headwater.errors import Conflict
 from headwater.registry.devices import DeviceRegistry
-from headwater.registry.entities import Account, AccountDevice, AccountToken, Channel, ChannelSettings, MqttDevice
+from headwater.registry.entities import (
+    Account,
+    AccountDevice,
+    AccountToken,
+    Channel,
+    ChannelSettings,
+    MqttDevice,
+    Rollup,
+)
+from headwater.registry.rollups import RollupRegistry, all_rollups, remove_targets
 from headwater.registry.tables import (
     CHANNEL_KIND,
     AccountDeviceRow,
@@ -43,6 +52,7 @@ class Snapshot:
     """With the hash of each credential."""
     retentions: tuple[tuple[int, int], ...]
     """Buckets of any kind whose points are not kept for ever, with their retention in seconds."""
+    rollups: tuple[Rollup, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +63,7 @@ class NewToken:
     token_hash: bytes
 
 
-class Registry(DeviceRegistry):
+class Registry(DeviceRegistry, RollupRegistry):
     """Accounts, channels and devices in a database. `open_registry` makes one; `close()` gives the file free."""
 
     def close(self) -> None:
@@ -82,6 +92,7 @@ class Registry(DeviceRegistry):
                 devices=tuple((row.entity(), row.password_hash) for row in devices),
                 account_devices=tuple((row.entity(), row.credential_hash) for row in account_devices),
                 retentions=tuple((bucket_id, retention_s) for bucket_id, retention_s in retentions if retention_s),
+                rollups=all_rollups(session),
             )
 
     # Accounts and their tokens
@@ -183,7 +194,7 @@ class Registry(DeviceRegistry):
     ) -> Channel:
         with self._transaction() as session:
             self._account(session, account_id)
-            leave_room(session, BucketRow.account_id, account_id, most, "channels")
+            leave_room(session, BucketRow.account_id, account_id, most, "channels", BucketRow.kind == CHANNEL_KIND)
             now = self._now()
             bucket = BucketRow(account_id=account_id, kind=CHANNEL_KIND, created_at=now, updated_at=now)
             bucket.api_keys = [
@@ -204,9 +215,10 @@ class Registry(DeviceRegistry):
             return row.entity()
 
     def remove_channel(self, account_id: int, channel_id: int) -> Channel:
-        """Remove a channel, its keys, and the grants on it. Returns it as it was."""
+        """Remove a channel, its keys, the grants on it, and what it is down-sampled to. Returns it as it was."""
         with self._transaction() as session:
             channel = self._channel(session, account_id, channel_id).entity()
+            remove_targets(session, channel_id)
             session.execute(delete(BucketRow).where(BucketRow.id == channel_id))
             return channel
 

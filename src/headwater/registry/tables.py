@@ -33,10 +33,13 @@ from headwater.registry.entities import (
     Channel,
     ChannelSettings,
     MqttDevice,
+    Rollup,
 )
 
 CHANNEL_KIND = "thingspeak"
 """`buckets.kind` of a ThingSpeak channel."""
+ROLLUP_KIND = "rollup"
+"""`buckets.kind` of what down-sampling fills."""
 
 _NEVER_REUSED = {"sqlite_autoincrement": True}
 
@@ -141,6 +144,20 @@ class RollupRow(Base):
     window_s: Mapped[int] = mapped_column(BigInteger)
     aggregates: Mapped[list[str]] = mapped_column(JSON)
     created_at: Mapped[datetime]
+
+    target: Mapped[BucketRow] = relationship(lazy="joined", innerjoin=True, foreign_keys=target_bucket_id)
+
+    def entity(self) -> Rollup:
+        return Rollup(
+            id=self.id,
+            account_id=self.target.account_id,
+            bucket_id=self.bucket_id,
+            target_bucket_id=self.target_bucket_id,
+            window_s=self.window_s,
+            aggregates=tuple(self.aggregates),
+            keep_s=self.target.retention_s,
+            created_at=self.created_at,
+        )
 
 
 class ChannelFieldRow(Base):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
-from sqlalchemy import Engine, func, select
+from sqlalchemy import ColumnElement, Engine, func, select
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
@@ -57,8 +57,15 @@ def known_id(number: int, thing: str) -> int:
     return number
 
 
-def leave_room(session: Session, owner: InstrumentedAttribute[int], account_id: int, most: int, things: str) -> None:
-    """Raise `Conflict` when the account has `most` of these already."""
-    count = session.scalar(select(func.count()).where(owner == account_id)) or 0
+def leave_room(
+    session: Session,
+    owner: InstrumentedAttribute[int],
+    account_id: int,
+    most: int,
+    things: str,
+    *which: ColumnElement[bool],
+) -> None:
+    """Raise `Conflict` when the account has `most` of these already, as far as they are `which`."""
+    count = session.scalar(select(func.count()).where(owner == account_id, *which)) or 0
     if count >= most:
         raise Conflict(f"an account may have at most {most} {things}")
