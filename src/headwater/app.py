@@ -36,6 +36,7 @@ from headwater.instance import hold_data_directory
 from headwater.logs import Log
 from headwater.persistence.memory import MemorySessionStore
 from headwater.persistence.sqlite import open_sqlite_session_store
+from headwater.registry.entities import Channel
 from headwater.registry.opening import open_registry
 from headwater.registry.passwords import Passwords
 from headwater.registry.worker import RegistryWorker
@@ -55,6 +56,9 @@ from headwater.services.ingest import Ingest, IngestLimits
 from headwater.services.query import Query
 from headwater.services.refusals import Refusals
 from headwater.services.retention import Retention
+from headwater.services.rollup_keeping import RollupKeeper
+from headwater.services.rollup_reading import RollupReading
+from headwater.services.rollups import Rollups
 from headwater.services.upkeep import StoreUpkeep
 from headwater.setting_kinds import Address
 from headwater.settings import AdminSeed, Settings, StoreEngine
@@ -188,17 +192,37 @@ async def open_services(settings: Settings, store: Store) -> AsyncIterator[Servi
         deleting = Deleting(ingest, catalogue, store)
         stack.push_async_callback(deleting.close)
         await deleting.finish_interrupted()
-        entries = Entries(ingest, query, catalogue, deleting, horizons)
-        await entries.recover()
-
         # Above the store: what is deleted in the registry is deleted there too, also while the server stops.
         worker = RegistryWorker(open_registry(settings.registry_url))
         stack.push_async_callback(worker.close)
-        access.load(await worker.read(lambda registry: registry.snapshot()))
-        await _reconcile(worker, access, catalogue, entries)
+        snapshot = await worker.read(lambda registry: registry.snapshot())
+        access.load(snapshot)
+        rollups = Rollups(
+            worker,
+            access,
+            ingest,
+            catalogue,
+            store,
+            now_ns=time.time_ns,
+            retention_s=access.retention_s,
+            max_rules_per_channel=settings.rollup.rules_per_channel,
+        )
+        await rollups.load(snapshot.rollups)
+        deleting.on_deleting(rollups.on_deleting)
+        entries = Entries(ingest, query, catalogue, deleting, horizons)
+        await entries.recover()
+        await _reconcile(worker, access, catalogue, entries, rollups)
         retention = Retention(ingest, catalogue, store, horizons, access.retentions, entries.note_last_ids)
         stack.push_async_callback(retention.close)
         await stack.enter_async_context(_running(retention.run()))
+        keeper = RollupKeeper(rollups, ingest, catalogue, store, interval_s=settings.rollup.interval_s)
+        stack.enter_context(closing(keeper))
+        await stack.enter_async_context(_running(keeper.run()))
+
+        async def forget_channel(channel: Channel) -> None:
+            await entries.clear(channel)
+            await rollups.drop_bucket(channel.id)
+
         passwords = stack.enter_context(closing(Passwords()))
         connect_limits = ConnectLimits.of(settings.mqtt, time.monotonic)
         yield Services(
@@ -207,14 +231,14 @@ async def open_services(settings: Settings, store: Store) -> AsyncIterator[Servi
                 worker,
                 access,
                 passwords,
-                on_channel_deleted=entries.clear,
+                on_channel_deleted=forget_channel,
                 max_failures=settings.web.sign_in_failures_per_minute,
                 block_s=settings.web.sign_in_block_s,
             ),
             channels=Channels(
                 worker,
                 access,
-                on_deleted=entries.clear,
+                on_deleted=forget_channel,
                 change_retention=retention.change,
                 max_channels_per_account=limits.channels_per_account,
             ),
@@ -234,10 +258,14 @@ async def open_services(settings: Settings, store: Store) -> AsyncIterator[Servi
             ),
             connect_limits=connect_limits,
             horizons=horizons,
+            rollups=rollups,
+            windows=RollupReading(rollups, catalogue, store, query.run),
         )
 
 
-async def _reconcile(worker: RegistryWorker, access: Access, catalogue: Catalogue, entries: Entries) -> None:
+async def _reconcile(
+    worker: RegistryWorker, access: Access, catalogue: Catalogue, entries: Entries, rollups: Rollups
+) -> None:
     """Delete the entries of channels that were removed while no server ran, or just before one crashed.
 
     Raises ConfigurationError when there are entries of channels that the registry cannot have removed, because it never
@@ -251,7 +279,7 @@ async def _reconcile(worker: RegistryWorker, access: Access, catalogue: Catalogu
             f"the registry is missing or older than the stored entries: it never knew channel {min(stranded)}; "
             "restore registry.db from the backup that belongs to telemetry/, or move telemetry/ away"
         )
-    await entries.forget_unknown(access.channel_ids())
+    await entries.forget_unknown(access.channel_ids() | rollups.target_ids())
 
 
 def open_store(settings: Settings) -> Store:

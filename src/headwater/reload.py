@@ -164,8 +164,10 @@ class Reload:
 
     async def _take_up_registry(self) -> None:
         access = self._services.access
-        access.load(await self._services.registry.read(lambda registry: registry.snapshot()))
-        await self._services.entries.forget_unknown(access.channel_ids())
+        snapshot = await self._services.registry.read(lambda registry: registry.snapshot())
+        access.load(snapshot)
+        await self._services.rollups.load(snapshot.rollups)
+        await self._services.entries.forget_unknown(access.channel_ids() | self._services.rollups.target_ids())
 
     async def _take_up_settings(self) -> None:
         wanted = self._settings if self._read_settings is None else self._read_settings()

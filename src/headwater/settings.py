@@ -474,6 +474,18 @@ class QuerySettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RollupSettings:
+    """Down-sampling"""
+
+    interval_s: float = setting(
+        60.0,
+        Number(1, 86_400, "seconds"),
+        "How often what has changed is down-sampled (docs/storage.md). Until then, queries take it from the points.",
+    )
+    rules_per_channel: int = setting(8, Whole(1, 100), "Most rules for down-sampling of one channel.")
+
+
+@dataclass(frozen=True, slots=True)
 class ThingSpeakSettings:
     """The ThingSpeak dialect"""
 
@@ -520,6 +532,7 @@ class Settings:
     ingest: IngestSettings = IngestSettings()
     store: StoreSettings = StoreSettings()
     query: QuerySettings = QuerySettings()
+    rollup: RollupSettings = RollupSettings()
     thingspeak: ThingSpeakSettings = ThingSpeakSettings()
     limits: LimitSettings = LimitSettings()
     log: LogSettings = LogSettings()

@@ -77,6 +77,8 @@ class House:
             registry=unused,
             account_devices=unused,
             connect_limits=ConnectLimits.of(mqtt, time.monotonic),
+            rollups=unused,
+            windows=unused,
             presence=self.presence,
         )
         self._populate()

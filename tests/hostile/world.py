@@ -290,6 +290,8 @@ class World:
             registry=unused,
             account_devices=unused,
             connect_limits=ConnectLimits.of(self.settings, self.loop.time),
+            rollups=unused,
+            windows=unused,
             presence=Presence(),
         )
         self.journal = SteppedJournal(self.store)

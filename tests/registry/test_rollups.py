@@ -14,7 +14,7 @@ from headwater.registry.registry import Registry
 def add_account(registry: Registry, name: str) -> int:
     account, _ = registry.add_account(
         name,
-        password_hash="x",  # noqa: S106 - no password
+        password_hash="x",
         user_api_key=generate_api_key(),
         mqtt_api_key=generate_api_key(),
         is_admin=False,

@@ -27,6 +27,7 @@ from headwater.registry.entities import (
 from headwater.registry.rollups import RollupRegistry, all_rollups, remove_targets
 from headwater.registry.tables import (
     CHANNEL_KIND,
+    ROLLUP_KIND,
     AccountDeviceRow,
     AccountRow,
     AccountTokenRow,
@@ -51,7 +52,8 @@ class Snapshot:
     account_devices: tuple[tuple[AccountDevice, str], ...]
     """With the hash of each credential."""
     retentions: tuple[tuple[int, int], ...]
-    """Buckets of any kind whose points are not kept for ever, with their retention in seconds."""
+    """Buckets of any kind whose points are not kept for ever, with their retention in seconds. Results of
+    down-sampling are not among them: their rules say how long they are kept."""
     rollups: tuple[Rollup, ...] = ()
 
 
@@ -83,7 +85,9 @@ class Registry(DeviceRegistry, RollupRegistry):
             devices = session.scalars(select(MqttDeviceRow).order_by(MqttDeviceRow.id))
             account_devices = session.scalars(select(AccountDeviceRow).order_by(AccountDeviceRow.id))
             retentions = session.execute(
-                select(BucketRow.id, BucketRow.retention_s).where(BucketRow.retention_s.is_not(None))
+                select(BucketRow.id, BucketRow.retention_s).where(
+                    BucketRow.retention_s.is_not(None), BucketRow.kind != ROLLUP_KIND
+                )
             )
             return Snapshot(
                 accounts=tuple(row.entity() for row in accounts),

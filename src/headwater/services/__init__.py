@@ -18,6 +18,8 @@ from headwater.services.ingest import Ingest
 from headwater.services.presence import Presence
 from headwater.services.query import Query
 from headwater.services.refusals import Refusals
+from headwater.services.rollup_reading import RollupReading
+from headwater.services.rollups import Rollups
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,5 +38,8 @@ class Services:
     registry: RegistryWorker
     account_devices: AccountDevices
     connect_limits: ConnectLimits
+    rollups: Rollups
+    windows: RollupReading
+    """Window aggregates, with the help of what was down-sampled."""
     presence: Presence = field(default_factory=Presence)
     horizons: Horizons = field(default_factory=Horizons)

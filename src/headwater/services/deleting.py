@@ -34,6 +34,8 @@ class Deletion(NamedTuple):
     start_ns: int | None
     end_ns: int | None
     """Exclusive. Without bounds, the series themselves are deleted."""
+    is_clear: bool = False
+    """Whether it is everything in the bucket."""
 
 
 Hook: TypeAlias = Callable[[Deletion], AbstractAsyncContextManager[None]]
@@ -84,14 +86,22 @@ class Deleting:
 
     async def clear_bucket(self, bucket_id: int) -> None:
         """Delete everything in a bucket. Raises StorageError."""
-        await self._delete(bucket_id, list(self._catalogue.of_bucket(bucket_id)), None, None)
+        await self._delete(bucket_id, list(self._catalogue.of_bucket(bucket_id)), None, None, is_clear=True)
 
     async def close(self) -> None:
         """Let deletions that go on end."""
         while self._tasks:
             await asyncio.wait(self._tasks)
 
-    async def _delete(self, bucket_id: int, series: list[Series], start_ns: int | None, end_ns: int | None) -> None:
+    async def _delete(
+        self,
+        bucket_id: int,
+        series: list[Series],
+        start_ns: int | None,
+        end_ns: int | None,
+        *,
+        is_clear: bool = False,
+    ) -> None:
         if start_ns is None and end_ns is None:
             # Before anything is waited for: a caller that keeps something about a bucket changes it in the same step.
             self._catalogue.forget(series)
@@ -100,7 +110,7 @@ class Deleting:
         else:
             work = self._carry_out
         if series:
-            await self._lasting(work(Deletion(bucket_id, series, start_ns, end_ns)))
+            await self._lasting(work(Deletion(bucket_id, series, start_ns, end_ns, is_clear)))
 
     async def _lasting(self, work: Coroutine[None, None, None]) -> None:
         """Do work to its end, also when whoever asked has gone away."""

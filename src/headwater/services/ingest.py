@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from headwater.errors import BadRequest, Overloaded, StorageError
 from headwater.logs import Log
@@ -46,6 +46,16 @@ _OUT_OF_RANGE = (
 )
 
 
+class Marker(Protocol):
+    """Who adds to a batch which windows of time its records touch, so that both are on disk together."""
+
+    def mark(self, batch: Batch, touched: Mapping[int, Collection[int]]) -> None:
+        """The batch is sealed. Bucket to beginnings of windows, for buckets of `Ingest.mark_windows`."""
+
+    def forget(self) -> None:
+        """The last batch was not stored."""
+
+
 @dataclass(frozen=True, slots=True)
 class IngestLimits:
     flush_interval_s: float = 0.002
@@ -57,12 +67,13 @@ class IngestLimits:
 class Receipt(Promise):
     """The promise that a record will be on disk; shared by all records of one transaction."""
 
-    __slots__ = ("batch", "is_urgent", "observed", "opened_at_s", "points")
+    __slots__ = ("batch", "is_urgent", "observed", "opened_at_s", "points", "touched")
 
     def __init__(self) -> None:
         super().__init__()
         self.batch = Batch()
         self.observed: list[Record] = []
+        self.touched: dict[int, set[int]] = {}
         self.points = 0
         self.opened_at_s = 0.0
         self.is_urgent = False
@@ -83,6 +94,10 @@ class Ingest:
         self._committing: Receipt | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._observers: dict[int, list[Observer]] = {}
+        self._marker: Marker | None = None
+        self._marked: dict[int, int] = {}
+        self._followed: set[int] = set()
+        """Buckets with observers or marked windows: one question for every record, whatever there is."""
         self._room_listeners: deque[Callable[[], None]] = deque()
         self._is_closed = False
         self._held_points = 0
@@ -166,11 +181,22 @@ class Ingest:
         receipt.points += written
         if receipt.points >= self._full_at_points:
             self.is_full = True
-        if record.key.bucket_id in self._observers:
-            receipt.observed.append(record)
+        if record.key.bucket_id in self._followed:
+            self._follow(receipt, record)
         if receipt.points >= self._limits.flush_points and self._committing is None:
             self._flush()
         return receipt
+
+    def _follow(self, receipt: Receipt, record: Record) -> None:
+        bucket_id = record.key.bucket_id
+        if bucket_id in self._observers:
+            receipt.observed.append(record)
+        if width_ns := self._marked.get(bucket_id):
+            begins_ns = record.at_ns - record.at_ns % width_ns
+            try:
+                receipt.touched[bucket_id].add(begins_ns)
+            except KeyError:
+                receipt.touched[bucket_id] = {begins_ns}
 
     def _begin_batch(self) -> None:
         if self._is_closed:
@@ -213,6 +239,8 @@ class Ingest:
         self._open = Receipt()
         self._appenders = {}
         self._committing = sealed
+        if sealed.touched and self._marker is not None:
+            self._marker.mark(sealed.batch, sealed.touched)
         self._recount()
         loop = asyncio.get_running_loop()
         future = self._writer.submit(self._store.append, sealed.batch)
@@ -232,6 +260,8 @@ class Ingest:
                 log.error("storing failed", points=sealed.points, reason=str(error), cause=repr(error.__cause__))
             # The series are known in memory by now, so a later batch has to introduce them to the store.
             self._open.batch.new_series[:0] = sealed.batch.new_series
+            if self._marker is not None:
+                self._marker.forget()
         self._is_failing = error is not None
         self._schedule_next()
         sealed.resolve(error)
@@ -266,6 +296,7 @@ class Ingest:
     def watch(self, bucket_id: int, observer: Observer) -> Callable[[], None]:
         """Call `observer` with each record of the bucket once it is on disk. Answers the function that ends it."""
         self._observers.setdefault(bucket_id, []).append(observer)
+        self._followed.add(bucket_id)
 
         def unwatch() -> None:
             observers = self._observers.get(bucket_id, [])
@@ -273,8 +304,26 @@ class Ingest:
                 observers.remove(observer)
             if not observers:
                 self._observers.pop(bucket_id, None)
+                self._refollow(bucket_id)
 
         return unwatch
+
+    def mark_with(self, marker: Marker) -> None:
+        """Let `marker` add to each batch what it touches."""
+        self._marker = marker
+
+    def mark_windows(self, bucket_id: int, width_ns: int) -> None:
+        """Tell the marker which windows of this width records of the bucket touch; 0: none any more."""
+        self._marked[bucket_id] = width_ns
+        if not width_ns:
+            del self._marked[bucket_id]
+        self._refollow(bucket_id)
+
+    def _refollow(self, bucket_id: int) -> None:
+        if bucket_id in self._observers or bucket_id in self._marked:
+            self._followed.add(bucket_id)
+        else:
+            self._followed.discard(bucket_id)
 
     def _tell_observers(self) -> None:
         """Tell of some records, then let others have the loop: a batch can hold tens of thousands."""

@@ -30,6 +30,8 @@ from headwater.services.entries import Entries
 from headwater.services.ingest import Ingest, IngestLimits
 from headwater.services.query import Query
 from headwater.services.refusals import Refusals
+from headwater.services.rollup_reading import RollupReading
+from headwater.services.rollups import Rollups
 from headwater.settings import WebSettings
 from headwater.store.memory import MemoryStore
 from headwater.web.app import build_app
@@ -43,10 +45,12 @@ async def services(tmp_path: Path) -> AsyncIterator[Services]:
     query = Query(store, catalogue)
     ingest = Ingest(store, catalogue, IngestLimits(0.001, 10_000, 100_000))
     deleting = Deleting(ingest, catalogue, store)
-    entries = Entries(ingest, query, catalogue, deleting)
     worker = RegistryWorker(open_registry(f"sqlite:///{tmp_path}/registry.db"))
     passwords = Passwords(time_cost=1, memory_cost_kib=8)
     access = Access()
+    rollups = Rollups(worker, access, ingest, catalogue, store, now_ns=time.time_ns, max_rules_per_channel=3)
+    deleting.on_deleting(rollups.on_deleting)
+    entries = Entries(ingest, query, catalogue, deleting)
     limits = ConnectLimits(time.monotonic, max_failures_per_minute=3)
     yield Services(
         access=access,
@@ -61,6 +65,8 @@ async def services(tmp_path: Path) -> AsyncIterator[Services]:
         registry=worker,
         account_devices=AccountDevices(worker, access, limits, passwords),
         connect_limits=limits,
+        rollups=rollups,
+        windows=RollupReading(rollups, catalogue, store, query.run),
     )
     await worker.close()
     passwords.close()
