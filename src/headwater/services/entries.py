@@ -173,7 +173,7 @@ class DatedWrite(Promise):
 
 
 class Entries:
-    """Write, read and watch the entries of channels. Rights are the caller's business.
+    """Write, read and watch the entries of channels. Rights are the caller's business."""
 
     def __init__(
         self,

@@ -31,7 +31,7 @@ T = TypeVar("T")
 CELLS_AT_ONCE = 20_000
 """Results in one piece of work: some 10 MB while they are made, and some 30 ms of the event loop's time, shared out."""
 FIELDS_AT_ONCE = 2_000
-WINDOWS_AT_ONCE = 1_000
+WINDOWS_AT_ONCE = 10_000
 FILL_S = 5.0
 """For so long history is computed for one rule before the others have their turn."""
 RECORDS_IN_A_TURN = 200

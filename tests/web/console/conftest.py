@@ -13,7 +13,7 @@ import pytest
 import uvicorn
 from console_site import Browser, Clock, Site, until
 
-from headwater.registry.entities import Account
+from headwater.registry.entities import Account, Channel
 from headwater.registry.opening import open_registry
 from headwater.registry.passwords import Passwords
 from headwater.registry.worker import RegistryWorker
@@ -51,11 +51,16 @@ async def services(tmp_path: Path) -> AsyncIterator[Services]:
     rollups = Rollups(worker, access, ingest, catalogue, store, now_ns=time.time_ns, max_rules_per_channel=3)
     deleting.on_deleting(rollups.on_deleting)
     entries = Entries(ingest, query, catalogue, deleting)
+
+    async def forget_channel(channel: Channel) -> None:
+        await entries.clear(channel)
+        await rollups.drop_bucket(channel.id)
+
     limits = ConnectLimits(time.monotonic, max_failures_per_minute=3)
     yield Services(
         access=access,
-        accounts=Accounts(worker, access, passwords, on_channel_deleted=entries.clear),
-        channels=Channels(worker, access, on_deleted=entries.clear, max_channels_per_account=40),
+        accounts=Accounts(worker, access, passwords, on_channel_deleted=forget_channel),
+        channels=Channels(worker, access, on_deleted=forget_channel, max_channels_per_account=40),
         devices=Devices(worker, access, limits, max_grants_per_device=40),
         ingest=ingest,
         query=query,

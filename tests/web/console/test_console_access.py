@@ -10,6 +10,7 @@ from fake_presence import FakeBroker
 from headwater.model.principal import Grant
 from headwater.registry.entities import Account
 from headwater.services import Services
+from headwater.store.aggregates import Function
 from headwater.web import console
 from headwater.web.console import ConsoleOptions
 
@@ -31,6 +32,7 @@ async def _filled(site: Site, account: Account) -> dict[str, int]:
     device, _ = await site.services.devices.create(account.id, "d", [Grant(channel.id, True, True)])
     account_device, _ = await site.services.account_devices.create(account.id, "thermometer")
     token, _ = await site.services.accounts.add_token(account.id, "t")
+    rule = await site.services.rollups.add(account.id, channel.id, window_s=60, functions=(Function.MEAN,), keep_s=None)
     broker = FakeBroker()
     site.services.presence.attach(broker)
     return {
@@ -39,6 +41,7 @@ async def _filled(site: Site, account: Account) -> dict[str, int]:
         "device_id": device.id,
         "account_device_id": account_device.id,
         "token_id": token.id,
+        "rollup_id": rule.id,
         "number": broker.connect(account_id=account.id, device_id=device.id).number,
     }
 
@@ -59,13 +62,21 @@ async def test_a_stranger_finds_nothing(site: Site, ada: Browser, options: Conso
         if "{" not in pattern:
             continue
         tried += 1
-        form = {"name": "Stolen", "confirmation": str(ids["channel_id"]), "note": "Stolen"}
+        form = {
+            "name": "Stolen",
+            "confirmation": str(ids["channel_id"]),
+            "note": "Stolen",
+            "window": "60",
+            "keep": "0",
+            "aggregate": "mean",
+        }
         path = _path(pattern, ids)
         response = await (ada.get(path) if method == "GET" else ada.post(path, form))
         assert response.status_code == 404, (method, path)
     assert tried >= 15
     assert before == (site.services.access.channel(ids["channel_id"]), site.services.access.device(ids["device_id"]))
     assert len(await site.services.accounts.tokens(bob.id)) == 1
+    assert len(site.services.rollups.of(ids["channel_id"])) == 1
 
 
 async def test_a_stranger_cannot_authorise_anothers_channel(site: Site, ada: Browser, ada_account: Account) -> None:
@@ -95,7 +106,9 @@ async def test_who_is_signed_out_gets_nothing(site: Site, options: ConsoleOption
 
 @pytest.mark.parametrize("number", ["0", str(2**63), "9" * 30, "9" * 5000])
 async def test_ids_that_cannot_be_are_unknown(site: Site, ada: Browser, options: ConsoleOptions, number: str) -> None:
-    ids = dict.fromkeys(("channel_id", "key_id", "device_id", "account_device_id", "token_id", "number"), number)
+    ids = dict.fromkeys(
+        ("channel_id", "key_id", "device_id", "account_device_id", "token_id", "rollup_id", "number"), number
+    )
     for method, pattern in _routes(site.services, options):
         if "{" in pattern:
             path = _path(pattern, ids)

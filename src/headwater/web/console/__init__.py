@@ -25,6 +25,7 @@ from headwater.web.console.errors import UNKNOWN_PAGE
 from headwater.web.console.options import ConsoleOptions, MqttPorts
 from headwater.web.console.pages import WEB_DIRECTORY
 from headwater.web.console.profile import ProfilePages
+from headwater.web.console.rollups import RollupPages
 from headwater.web.console.security_headers import SECURITY_HEADERS
 from headwater.web.console.sign_in import SignInPages
 from headwater.web.console.static_files import static_files
@@ -45,6 +46,7 @@ def routes(console: Console) -> list[BaseRoute]:
         *SignInPages(console).routes(),
         *ChannelPages(console).routes(),
         *ChannelLive(console).routes(),
+        *RollupPages(console).routes(),
         *DeviceList(console).routes(),
         *MqttDevicePages(console, console.services.devices).routes(),
         *AccountDevicePages(console, console.services.account_devices).routes(),
