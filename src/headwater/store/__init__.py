@@ -147,6 +147,19 @@ class Store(Protocol):
         with keys beside each other whose series have neighbouring numbers.
         """
 
+    def scan(
+        self,
+        keys: Sequence[Mapping[str, int]],
+        *,
+        start_ns: int | None = None,
+        end_ns: int | None = None,
+        stop: Cancellation | None = None,
+    ) -> Iterator[pa.RecordBatch]:
+        """What `records` gives, in any order, as it is found: for work that needs no order, which costs the most.
+
+        It is all of one moment. Columns whose series are all unknown are left out, and there may be no batch.
+        """
+
     def windows(
         self,
         groups: Sequence[Sequence[int]],

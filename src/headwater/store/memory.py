@@ -96,6 +96,33 @@ class MemoryStore:
                 columns[field.name] = found.cast(field.type)
             yield from pa.table(columns, schema=schema).combine_chunks().to_batches()
 
+    def scan(
+        self,
+        keys: Sequence[Mapping[str, int]],
+        *,
+        start_ns: int | None = None,
+        end_ns: int | None = None,
+        stop: Cancellation | None = None,
+    ) -> Iterator[pa.RecordBatch]:
+        with self._lock:  # of one moment
+            self._check_open()
+            types = {n: self._series[n].type for key in keys for n in key.values() if n in self._series}
+            points_of = {
+                n: {at: value for at, value in self._points.get(n, {}).items() if _is_within(at, start_ns, end_ns)}
+                for n in types
+            }
+        schema = records_schema(keys, types)
+        schema = pa.schema([field for field in schema if not pa.types.is_null(field.type)])
+        for number, key in enumerate(keys):
+            if stop is not None:
+                stop.check()
+            columns = {name: points_of[n] for name, n in key.items() if n in points_of}
+            rows = [
+                {"key": number, "at_ns": at_ns} | {name: points.get(at_ns) for name, points in columns.items()}
+                for at_ns in set().union(*columns.values())
+            ]
+            yield pa.RecordBatch.from_pylist(rows, schema)
+
     def windows(
         self,
         groups: Sequence[Sequence[int]],

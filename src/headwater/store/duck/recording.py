@@ -85,6 +85,18 @@ class Recording:
             for portion in self._portions(places, start_ns, end_ns):
                 yield from self._records(portion).to_batches(self._batch_rows)
 
+    def begin(
+        self, cursor: duckdb.DuckDBPyConnection, start_ns: int | None, end_ns: int | None
+    ) -> tuple[pa.RecordBatchReader, list[str]]:
+        """Begin one query for all, in no particular order: its batches, and the names of their columns. Those without
+        any series are left out; there must be one that has some."""
+        places = [place for block in self._blocks() for place in block]
+        columns = sorted({place.column for place in places})
+        sql = _records_sql(self._select(places, start_ns, end_ns), places, columns, is_ordered=False)
+        names = self._schema.names
+        reader = cursor.sql(sql).to_arrow_reader(self._batch_rows)
+        return reader, ["key", "at_ns", *(names[n + 2] for n in columns)]
+
     def _blocks(self) -> Iterator[list[Place]]:
         """The places of all series that exist, in the order of the keys; no key is in two blocks."""
         column_of = {name: number for number, name in enumerate(self._schema.names[2:])}
@@ -194,7 +206,9 @@ def _weight_sql(value_type: ValueType) -> str:
     return f"1 + strlen(value) // {_LETTERS_OF_A_POINT:d}" if value_type is ValueType.STRING else "1"
 
 
-def _records_sql(wanted: Sequence[Selection], places: Sequence[Place], columns: Sequence[int]) -> str:
+def _records_sql(
+    wanted: Sequence[Selection], places: Sequence[Place], columns: Sequence[int], *, is_ordered: bool = True
+) -> str:
     """Columns `key`, `at_ns` and one for each number in `columns`."""
     types = {series_id: one.type for one in wanted for series_id in one.series_ids or ()}
     type_of = {place.column: types[place.series_id] for place in places}
@@ -202,10 +216,15 @@ def _records_sql(wanted: Sequence[Selection], places: Sequence[Place], columns: 
         f"SELECT series_id, at_ns, value AS {_value(one.type)} FROM ({points_sql(one, is_joined=True)})"  # noqa: S608
         for one in wanted
     )
-    values = "".join(f", any_value({_value(type_of[n])}) FILTER (number = {n:d}) AS column_{n:d}" for n in columns)
+    if len(columns) == 1:  # a point is a record then: nothing has to be brought together
+        values, grouping = f", {_value(type_of[columns[0]])} AS column_{columns[0]:d}", ""
+    else:
+        values = "".join(f", any_value({_value(type_of[n])}) FILTER (number = {n:d}) AS column_{n:d}" for n in columns)
+        grouping = "GROUP BY key, at_ns "
+    order = "ORDER BY key, at_ns" if is_ordered else ""
     return (
         f"SELECT key, at_ns{values} FROM ({sources}) JOIN ({_places_sql(places)}) places USING (series_id) "  # noqa: S608
-        "GROUP BY key, at_ns ORDER BY key, at_ns"
+        f"{grouping}{order}"
     )
 
 

@@ -200,6 +200,37 @@ class DuckStore:
         read = partial(self._read, "read points", stop=stop)
         yield from Recording(keys, types, self._tables, read, self._portion_points).batches(start_ns, end_ns)
 
+    def scan(
+        self,
+        keys: Sequence[Mapping[str, int]],
+        *,
+        start_ns: int | None = None,
+        end_ns: int | None = None,
+        stop: Cancellation | None = None,
+    ) -> Iterator[pa.RecordBatch]:
+        self._tables.check_open()
+        types = self._types_of(dict.fromkeys(series_id for key in keys for series_id in key.values()))
+        recording = Recording(keys, types, self._tables, partial(self._read, "read points"), self._portion_points)
+        if not types:
+            return
+
+        def begin(
+            cursor: duckdb.DuckDBPyConnection,
+        ) -> tuple[duckdb.DuckDBPyConnection, pa.RecordBatchReader, list[str]]:
+            with interrupting(cursor, stop):
+                return cursor, *recording.begin(cursor, start_ns, end_ns)
+
+        with self._querying("read points"), self._tables.reading(begin) as (cursor, reader, names):
+            try:
+                while True:
+                    with interrupting(cursor, stop):
+                        batch = next(reader, None)
+                    if batch is None:
+                        return
+                    yield batch.rename_columns(names)
+            finally:
+                cursor.interrupt()  # else letting go of the reader waits for what is under way
+
     def windows(
         self,
         groups: Sequence[Sequence[int]],
@@ -297,16 +328,21 @@ class DuckStore:
             self._tables.close()
 
     def _read(self, doing: str, work: Callable[[duckdb.DuckDBPyConnection], T], stop: Cancellation | None = None) -> T:
-        """Do reading work with a view of all tables at one moment; see `Tables.read`. Raises TooLarge when that takes
-        more memory than there is."""
+        """Do reading work with a view of all tables at one moment; see `Tables.read`."""
 
         def interruptible(cursor: duckdb.DuckDBPyConnection) -> T:
             with interrupting(cursor, stop):
                 return work(cursor)
 
+        with self._querying(doing):
+            return self._tables.read(interruptible)
+
+    @contextmanager
+    def _querying(self, doing: str) -> Iterator[None]:
+        """Raise as `_engine` does, and TooLarge for a query that takes more memory than there is."""
         try:
             with self._engine(doing):
-                return self._tables.read(interruptible)
+                yield
         except StorageError as error:
             if isinstance(error.__cause__, duckdb.OutOfMemoryException):
                 raise TooLarge(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -156,18 +156,28 @@ class Tables:
 
     def read(self, work: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
         """Do reading work with a view of all tables at one moment. It is done again if what it reads was moved."""
+        with self.reading(work) as found:
+            return found
+
+    @contextmanager
+    def reading(self, work: Callable[[duckdb.DuckDBPyConnection], T]) -> Iterator[T]:
+        """As `read`, for an answer that is fetched bit by bit within the block. `work` begins the query: one that has
+        begun reads on, wherever its points are moved."""
         for tries_left in reversed(range(_MAX_TRIES)):
             before = dict(self.layouts)
-            with self.cursor() as cursor:
+            with ExitStack() as stack:
+                cursor = stack.enter_context(self.cursor())
                 cursor.execute("BEGIN; SELECT 1 FROM meta").fetchall()  # only what is looked at fixes the view
                 try:
-                    return work(cursor)
+                    found = work(cursor)
                 except (duckdb.CatalogException, duckdb.BinderException):
                     with self.writing:  # a change that is on disk already may only now become known
                         has_moved = self.layouts != before
                     if not has_moved or not tries_left:
                         raise
-        raise AssertionError("the last try returns or raises")
+                    continue
+                yield found
+                return
 
     def close(self) -> None:
         """Release the files, once reads that are under way have ended."""
