@@ -17,7 +17,7 @@ from headwater.errors import HeadwaterError, StorageError
 
 
 def echo(request: Mapping[str, Any], reply: Reply) -> None:
-    reply.inform(command=request["command"])
+    reply.inform(**request)
     reply.write(b"x" * (2 * MAX_FRAME_BYTES + 1))
 
 
@@ -52,6 +52,14 @@ def test_an_answer_comes_in_frames(data: Path) -> None:
             first, *parts = answer.frames()
         assert first == {"command": "echo"}
         assert b"".join(part for part in parts if isinstance(part, bytes)) == b"x" * (2 * MAX_FRAME_BYTES + 1)
+
+
+@pytest.mark.usefixtures("control")
+def test_arguments_come_with_the_command(data: Path) -> None:
+    with ask_server(data, "echo", text="grün", number=7) as answer:
+        assert next(iter(answer.frames())) == {"command": "echo", "text": "grün", "number": 7}
+    with pytest.raises(HeadwaterError, match="too long"), ask_server(data, "echo", text="x" * 65_536):
+        pass
 
 
 @pytest.mark.usefixtures("control")

@@ -1,9 +1,9 @@
 """How a command speaks with the server that runs on a data directory: a socket in that directory.
 
-One request for each connection: a line of JSON that names the command. The answer is frames: a letter for the kind,
-four bytes for the length, then content. `I` is information (JSON), `D` data; the last one is `.` (done) or `E` (why it
-cannot be done, for people), and an answer without it was cut off. Only the user who runs the server, and root, can
-connect: the socket has mode 0600. Knows no command.
+One request for each connection: a line of JSON that names the command, with its arguments beside. The answer is
+frames: a letter for the kind, four bytes for the length, then content. `I` is information (JSON), `D` data; the last
+one is `.` (done) or `E` (why it cannot be done, for people), and an answer without it was cut off. Only the user who
+runs the server, and root, can connect: the socket has mode 0600. Knows no command.
 """
 
 from __future__ import annotations
@@ -188,13 +188,17 @@ class Answer:
 
 
 @contextmanager
-def ask_server(data: Path, command: str) -> Iterator[Answer]:
-    """Ask the server that runs on this directory. Raises HeadwaterError when it cannot be reached."""
+def ask_server(data: Path, command: str, **arguments: object) -> Iterator[Answer]:
+    """Ask the server that runs on this directory. Raises HeadwaterError when it cannot be reached, and when the request
+    is too long."""
+    request = json.dumps({**arguments, "command": command}).encode() + b"\n"
+    if len(request) > MAX_REQUEST_BYTES:
+        raise HeadwaterError(f"what is asked of the server is too long (more than {MAX_REQUEST_BYTES} bytes)")
     with socket.socket(socket.AF_UNIX) as connection:
         try:
             with _short_name(data / SOCKET_NAME) as name:
                 connection.connect(name)
-            connection.sendall(json.dumps({"command": command}).encode() + b"\n")
+            connection.sendall(request)
         except OSError as error:
             raise HeadwaterError(
                 f"the running server cannot be reached through {data / SOCKET_NAME} ({error.strerror or error}): "
