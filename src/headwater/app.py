@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
+from datetime import UTC, datetime
 from functools import partial
 
 from starlette.types import ASGIApp
@@ -36,6 +37,7 @@ from headwater.instance import hold_data_directory
 from headwater.logs import Log
 from headwater.persistence.memory import MemorySessionStore
 from headwater.persistence.sqlite import open_sqlite_session_store
+from headwater.query.answering import QUERY_COMMAND, Queries
 from headwater.registry.entities import Channel
 from headwater.registry.opening import open_registry
 from headwater.registry.passwords import Passwords
@@ -59,6 +61,7 @@ from headwater.services.retention import Retention
 from headwater.services.rollup_keeping import RollupKeeper
 from headwater.services.rollup_reading import RollupReading
 from headwater.services.rollups import Rollups
+from headwater.services.sql import Sql, SqlLimits
 from headwater.services.upkeep import StoreUpkeep
 from headwater.setting_kinds import Address
 from headwater.settings import AdminSeed, Settings, StoreEngine
@@ -117,7 +120,8 @@ async def run(
         await seed_administrator(services.accounts, admin)
         if demo:
             await stack.enter_async_context(run_demo(services, settings, bound["mqtt"], bound["http"]))
-        commands = {COMMAND: Backups(settings.data, store).answer}
+        queries = Queries(services, asyncio.get_running_loop())
+        commands = {COMMAND: Backups(settings.data, store).answer, QUERY_COMMAND: queries.answer}
         control = ControlSocket(settings.data, commands)
         stack.push_async_callback(asyncio.to_thread, control.close)
         reload = Reload(reload_asked, settings, services, tls, read_settings, colour=colour)
@@ -178,6 +182,7 @@ async def open_services(settings: Settings, store: Store) -> AsyncIterator[Servi
         horizons = Horizons(access.retention_s)
         catalogue = Catalogue(await asyncio.to_thread(lambda: list(store.catalogue())))
         query = stack.enter_context(closing(Query(store, catalogue, settings.query, horizons)))
+        sql = stack.enter_context(closing(_sql(settings, store, catalogue, horizons)))
         ingest = Ingest(
             store,
             catalogue,
@@ -245,6 +250,7 @@ async def open_services(settings: Settings, store: Store) -> AsyncIterator[Servi
             devices=Devices(worker, access, connect_limits, max_devices_per_account=limits.devices_per_account),
             ingest=ingest,
             query=query,
+            sql=sql,
             entries=entries,
             deleting=deleting,
             refusals=Refusals(),
@@ -261,6 +267,18 @@ async def open_services(settings: Settings, store: Store) -> AsyncIterator[Servi
             rollups=rollups,
             windows=RollupReading(rollups, catalogue, store, query.run),
         )
+
+
+def _sql(settings: Settings, store: Store, catalogue: Catalogue, horizons: Horizons) -> Sql:
+    limits = SqlLimits(
+        settings.sql.timeout_s,
+        settings.sql.max_rows,
+        settings.sql.memory_mb,
+        settings.store.threads or os.cpu_count() or 1,
+        settings.sql.at_once,
+        settings.sql.max_waiting,
+    )
+    return Sql(store, catalogue, lambda: datetime.now(UTC), limits, horizons)
 
 
 async def _reconcile(

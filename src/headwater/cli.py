@@ -32,6 +32,7 @@ T = TypeVar("T")
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 MAX_PASSWORD_INPUT_CHARS = 10_000
+MAX_QUERY_INPUT_CHARS = 50_000
 
 command_line = typer.Typer(
     name="headwater",
@@ -304,6 +305,33 @@ def restore(
 
         manifest = put_back(file, settings.data)
         typer.echo(f"{settings.data} is as it was at {manifest.made_at}: start it with `headwater serve`")
+
+
+@command_line.command(
+    epilog='Examples: headwater query \'SELECT time, field1 FROM "garden"."entry" ORDER BY time\'  ·  headwater query '
+    "--account anna --format csv 'SELECT ...' /tmp/garden.csv",
+)
+def query(
+    text: Annotated[str, typer.Argument(metavar="SELECT", help="The query; - reads it from standard input.")],
+    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="Where the answer goes.")] = None,
+    account: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Whose data; needed when there are several.")
+    ] = None,
+    bucket: Annotated[str | None, typer.Option(metavar="NAME", help="Of tables that are named without one.")] = None,
+    form: Annotated[str | None, typer.Option("--format", metavar="FORMAT", help="table, csv or json (lines).")] = None,
+    data: DataOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Answer a query in SQL over one account's buckets, beside a running server too (docs/sql.md).
+
+    On a terminal the answer is a table, else CSV. FILE's ending says the format too.
+    """
+    with _one_line_errors():
+        settings = _load(data, config)
+        from headwater.query.terminal import run_query
+
+        text = sys.stdin.read(MAX_QUERY_INPUT_CHARS) if text == "-" else text
+        run_query(settings, text, account=account, bucket=bucket, form=form, file=file)
 
 
 @command_line.command()

@@ -457,14 +457,14 @@ class StoreSettings:
 class QuerySettings:
     """Reading what is stored"""
 
-    max_seconds: float = setting(
+    timeout_s: float = setting(
         30.0,
         Number(0.1, 86_400, "seconds"),
         "A query that takes longer, waiting for others included, is broken off. Of answers that are sent in pieces, "
         "only the time that reading them takes counts.",
     )
     max_rows: int = setting(1_000_000, Whole(1, 1_000_000_000, "rows"), "Most rows of one answer.")
-    max_at_once: int = setting(4, Whole(1, 256), "Queries that run at the same time; others wait for their turn.")
+    at_once: int = setting(4, Whole(1, 256), "Queries that run at the same time; others wait for their turn.")
     max_waiting: int = setting(1_000, Whole(0, 1_000_000), "Queries that may wait; more are refused.")
     max_streams: int = setting(
         20,
@@ -483,6 +483,24 @@ class RollupSettings:
         "How often what has changed is down-sampled (docs/storage.md). Until then, queries take it from the points.",
     )
     rules_per_channel: int = setting(8, Whole(1, 100), "Most rules for down-sampling of one channel.")
+
+
+@dataclass(frozen=True, slots=True)
+class SqlSettings:
+    """Queries in SQL (docs/sql.md)"""
+
+    timeout_s: int = setting(30, Whole(1, 86_400, "seconds"), "How long one query may take.")
+    max_rows: int = setting(1_000_000, Whole(1, 1_000_000_000, "rows"), "Most rows in one answer.")
+    memory_mb: int = setting(
+        256,
+        Whole(32, _CACHE_LIMIT_MB, "megabytes"),
+        "How much memory one query may use, beside what the store uses to read points. A query that needs more is "
+        "refused.",
+    )
+    at_once: int = setting(
+        2, Whole(1, 64, "queries"), "How many queries are answered at the same time. Others wait for their turn."
+    )
+    max_waiting: int = setting(16, Whole(0, 10_000, "queries"), "How many may wait; more are refused.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -533,6 +551,7 @@ class Settings:
     store: StoreSettings = StoreSettings()
     query: QuerySettings = QuerySettings()
     rollup: RollupSettings = RollupSettings()
+    sql: SqlSettings = SqlSettings()
     thingspeak: ThingSpeakSettings = ThingSpeakSettings()
     limits: LimitSettings = LimitSettings()
     log: LogSettings = LogSettings()

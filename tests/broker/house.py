@@ -71,6 +71,7 @@ class House:
             devices=unused,
             ingest=self.ingest,
             query=self.query,
+            sql=unused,
             entries=self.entries,
             deleting=deleting,
             refusals=self.refusals,

@@ -284,6 +284,7 @@ class World:
             devices=unused,
             ingest=cast(Any, SimpleNamespace(is_full=False)),
             query=unused,
+            sql=unused,
             entries=unused,
             deleting=unused,
             refusals=Refusals(),

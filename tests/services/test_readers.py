@@ -56,8 +56,8 @@ async def open_readers(**limits: Any) -> AsyncIterator[Readers]:
 
 
 async def test_a_query_that_takes_too_long_is_broken_off_and_says_why() -> None:
-    async with open_readers(max_seconds=0.01) as readers:
-        with pytest.raises(Cancelled, match=r"0\.01 s \(query.max_seconds\)"):
+    async with open_readers(timeout_s=0.01) as readers:
+        with pytest.raises(Cancelled, match=r"0\.01 s \(query.timeout_s\)"):
             await readers.run(Work(deaf_interrupts=2))
 
 
@@ -73,7 +73,7 @@ async def test_a_query_that_nobody_waits_for_is_broken_off() -> None:
 
 
 async def test_what_waits_for_its_turn_is_limited_and_has_its_turn() -> None:
-    async with open_readers(max_at_once=1, max_waiting=1) as readers:
+    async with open_readers(at_once=1, max_waiting=1) as readers:
         first, second = Work(), Work()
         tasks = [asyncio.ensure_future(readers.run(work)) for work in (first, second)]
         await until(first.is_running.is_set)
@@ -89,7 +89,7 @@ async def test_what_waits_for_its_turn_is_limited_and_has_its_turn() -> None:
 
 
 async def test_one_that_goes_away_while_it_waits_makes_room() -> None:
-    async with open_readers(max_at_once=1, max_waiting=1) as readers:
+    async with open_readers(at_once=1, max_waiting=1) as readers:
         first, second, third = Work(), Work(), Work()
         running = asyncio.ensure_future(readers.run(first))
         await until(first.is_running.is_set)
@@ -187,16 +187,16 @@ async def test_streams_are_limited_and_a_stream_that_ended_makes_room() -> None:
 
 
 async def test_the_time_of_a_stream_is_what_its_pieces_take_together() -> None:
-    async with open_readers(max_seconds=0.02) as readers:
+    async with open_readers(timeout_s=0.02) as readers:
         pieces = Pieces()
-        with pytest.raises(Cancelled, match=r"query\.max_seconds"):
+        with pytest.raises(Cancelled, match=r"query\.timeout_s"):
             await _consume(readers, pieces)
         await until(pieces.has_ended.is_set)
 
 
 async def test_a_consumer_that_takes_its_time_is_not_broken_off() -> None:
     seen = []
-    async with open_readers(max_seconds=0.5) as readers, readers.stream(Pieces(3)) as stream:
+    async with open_readers(timeout_s=0.5) as readers, readers.stream(Pieces(3)) as stream:
         async for piece in stream:
             await asyncio.sleep(0.3)
             seen.append(piece)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -286,3 +287,13 @@ def test_nobody_elses_values_are_among_the_names_that_are_told(house_of_sql: Sql
     with pytest.raises(BadRequest) as refused:
         house_of_sql.rows("SELECT * FROM nothing.there")
     assert SECRET not in str(refused.value)
+
+
+EXAMPLES = re.findall(
+    r"^```sql\n(.*?)^```", (Path(__file__).parents[2] / "docs" / "sql.md").read_text(encoding="utf-8"), re.M | re.S
+)
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_the_examples_of_the_page_give_rows(house_of_sql: SqlHouse, example: str) -> None:
+    assert house_of_sql.rows(example)

@@ -20,6 +20,7 @@ from headwater.services.query import Query
 from headwater.services.refusals import Refusals
 from headwater.services.rollup_reading import RollupReading
 from headwater.services.rollups import Rollups
+from headwater.services.sql import Sql
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class Services:
     devices: Devices
     ingest: Ingest
     query: Query
+    sql: Sql
     entries: Entries
     deleting: Deleting
     refusals: Refusals

@@ -31,7 +31,7 @@ class Readers:
 
     def __init__(self, limits: QuerySettings) -> None:
         self._limits = limits
-        self._threads = ThreadPoolExecutor(limits.max_at_once, thread_name_prefix="store-reader")
+        self._threads = ThreadPoolExecutor(limits.at_once, thread_name_prefix="store-reader")
         self._lock = threading.Lock()
         self._unfinished: dict[Future[Any], Cancellation] = {}
         self._streams = 0
@@ -45,7 +45,7 @@ class Readers:
         stop = stop or Cancellation()
         future = self._submit(work, stop)
         timer = asyncio.get_running_loop().call_later(
-            self._limits.max_seconds if seconds is None else seconds, self._break_off, future, stop, self._time_is_up
+            self._limits.timeout_s if seconds is None else seconds, self._break_off, future, stop, self._time_is_up
         )
         try:
             return await asyncio.wrap_future(future)
@@ -64,7 +64,7 @@ class Readers:
                 f"{self._limits.max_streams} answers are being sent in pieces (query.max_streams); try again later"
             )
         self._streams += 1
-        stream = Stream(self, start, self._limits.max_seconds)
+        stream = Stream(self, start, self._limits.timeout_s)
         try:
             yield stream
         finally:
@@ -87,7 +87,7 @@ class Readers:
     @property
     def _time_is_up(self) -> str:
         return (
-            f"the query took longer than {self._limits.max_seconds:g} s (query.max_seconds) and was broken off: ask "
+            f"the query took longer than {self._limits.timeout_s:g} s (query.timeout_s) and was broken off: ask "
             "for less at a time, or raise the setting"
         )
 
@@ -101,7 +101,7 @@ class Readers:
             return work(stop)
 
         with self._lock:
-            if len(self._unfinished) >= limits.max_at_once + limits.max_waiting:
+            if len(self._unfinished) >= limits.at_once + limits.max_waiting:
                 raise Overloaded(
                     f"{limits.max_waiting} queries are waiting for their turn (query.max_waiting); try again later"
                 )

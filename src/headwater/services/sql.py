@@ -19,6 +19,7 @@ from headwater.errors import Overloaded
 from headwater.model.series import SeriesKey
 from headwater.services.access import Access
 from headwater.services.catalogue import Catalogue
+from headwater.services.horizons import Horizons
 from headwater.services.sql_tables import Bucket, Table, Tables
 from headwater.sql.checking import TextLimits, parse_query
 from headwater.sql.planning import Plan, Scan, plan_query
@@ -58,10 +59,16 @@ class Sql:
     """Queries in text. `plan` and `run` belong on the event loop's thread; `batches` blocks."""
 
     def __init__(
-        self, store: Store, catalogue: Catalogue, utc_now: Callable[[], datetime], limits: SqlLimits | None = None
+        self,
+        store: Store,
+        catalogue: Catalogue,
+        utc_now: Callable[[], datetime],
+        limits: SqlLimits | None = None,
+        horizons: Horizons | None = None,
     ) -> None:
         self._store = store
         self._catalogue = catalogue
+        self._horizons = horizons or Horizons()
         self._utc_now = utc_now
         self.limits = limits or SqlLimits()
         self._workers = ThreadPoolExecutor(self.limits.at_once, thread_name_prefix="sql")
@@ -127,9 +134,12 @@ class Sql:
         ]
         types = [(name, ARROW_TYPES[value_type]) for (_, value_type), name in column_of.items()]
         tags = _named(table.tags, scan.columns)
+        start_ns, end_ns = _bounds(scan, sandbox)
+        for key in keys[:1]:  # all are of one bucket
+            start_ns = self._horizons.start_ns(key.bucket_id, start_ns)
         return Source(
             pa.schema([("key", pa.int64()), ("at_ns", pa.int64()), *types]),
-            partial(self._store.scan, columns, **_bounds(scan, sandbox), stop=stop),
+            partial(self._store.scan, columns, start_ns=start_ns, end_ns=end_ns, stop=stop),
             {name: [column_of[one] for one in of_types] for name, of_types in fields.items()},
             _tags(keys, tags) if tags else None,
         )
@@ -163,11 +173,8 @@ def _tags(keys: Sequence[SeriesKey], tags: Mapping[str, str]) -> pa.Table:
     return pa.table([pa.array(range(len(keys)), pa.int64()), *columns.values()], names=["key", *columns])
 
 
-def _bounds(scan: Scan[Table], sandbox: Sandbox) -> dict[str, int | None]:
-    """From when to when a scan reads, as the arguments of the store."""
+def _bounds(scan: Scan[Table], sandbox: Sandbox) -> tuple[int | None, int | None]:
+    """From when to when a scan reads."""
     starts = [ns for one in scan.conditions.not_before if (ns := sandbox.time_ns(one)) is not None]
     ends = [ns for one in scan.conditions.not_after if (ns := sandbox.time_ns(one)) is not None]
-    return {
-        "start_ns": max(starts) - _SLACK_NS if starts else None,
-        "end_ns": min(ends) + _SLACK_NS if ends else None,
-    }
+    return max(starts) - _SLACK_NS if starts else None, min(ends) + _SLACK_NS if ends else None

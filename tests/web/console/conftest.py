@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import anyio._core._fileio  # noqa: F401  anyio loads it on first use; pytest rewriting it that deep in the stack fails on 3.11
@@ -32,6 +33,7 @@ from headwater.services.query import Query
 from headwater.services.refusals import Refusals
 from headwater.services.rollup_reading import RollupReading
 from headwater.services.rollups import Rollups
+from headwater.services.sql import Sql
 from headwater.settings import WebSettings
 from headwater.store.memory import MemoryStore
 from headwater.web.app import build_app
@@ -43,6 +45,7 @@ async def services(tmp_path: Path) -> AsyncIterator[Services]:
     store = MemoryStore()
     catalogue = Catalogue([])
     query = Query(store, catalogue)
+    sql = Sql(store, catalogue, lambda: datetime.now(UTC))
     ingest = Ingest(store, catalogue, IngestLimits(0.001, 10_000, 100_000))
     deleting = Deleting(ingest, catalogue, store)
     worker = RegistryWorker(open_registry(f"sqlite:///{tmp_path}/registry.db"))
@@ -64,6 +67,7 @@ async def services(tmp_path: Path) -> AsyncIterator[Services]:
         devices=Devices(worker, access, limits, max_grants_per_device=40),
         ingest=ingest,
         query=query,
+        sql=sql,
         entries=entries,
         deleting=deleting,
         refusals=Refusals(),
@@ -76,6 +80,7 @@ async def services(tmp_path: Path) -> AsyncIterator[Services]:
     await worker.close()
     passwords.close()
     await ingest.close()
+    sql.close()
     query.close()
     store.close()
 

@@ -1,0 +1,59 @@
+"""`headwater query`, with a real server and without one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from server import ADMIN_PASSWORD, running_server
+
+QUERY = 'SELECT entry_id, field1 FROM "garden"."entry" ORDER BY entry_id'
+
+
+def headwater(*arguments: str | Path, code: int = 0, stdin: str = "") -> str:
+    """Run a command; what it printed, on standard error if it failed."""
+    command = [sys.executable, "-m", "headwater", *map(str, arguments)]
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == code, done
+    assert "Traceback" not in done.stderr
+    return done.stderr if code else done.stdout
+
+
+def test_a_query_beside_a_server_and_without_one(tmp_path: Path) -> None:
+    with running_server(tmp_path / "data") as server:
+        at = ("--data", server.data)
+        channel = server.create_channel("garden", field1="level")
+        for value in ("1.5", "2.5"):
+            server.call("GET", f"/update?api_key={channel.write_key}&field1={value}")
+        assert headwater("query", QUERY, *at) == "entry_id,field1\n1,1.5\n2,2.5\n"
+        assert headwater("query", "-", *at, stdin=QUERY) == "entry_id,field1\n1,1.5\n2,2.5\n"
+        lines = headwater("query", QUERY, *at, "--format", "json").splitlines()
+        assert [json.loads(line) for line in lines] == [{"entry_id": 1, "field1": 1.5}, {"entry_id": 2, "field1": 2.5}]
+        table = headwater(
+            "query", "SELECT time, field1 FROM entry LIMIT 1", *at, "--bucket", "garden", "--format", "table"
+        )
+        assert "time" in table
+        assert "T" in table
+        assert "1.5" in table
+
+        told = headwater("query", "SELECT * FROM garden.nothing", *at, code=1)
+        assert told == 'headwater: there is no table "garden"."nothing"; there are: "garden"."entry"\n'
+        assert "cannot be used" in headwater("query", "SELECT * FROM read_text('/etc/passwd')", *at, code=1)
+        refused = tmp_path / "refused.csv"
+        headwater("query", "SELECT nothing FROM garden.entry", refused, *at, code=1)
+        assert not refused.exists()
+
+        headwater("account", "add", "anna", "--password-stdin", *at, stdin=ADMIN_PASSWORD)
+        assert "name the account" in headwater("query", QUERY, *at, code=1)
+        assert "there are: none yet" in headwater("query", QUERY, *at, "--account", "anna", code=1)
+        assert "there is no account bob" in headwater("query", QUERY, *at, "--account", "bob", code=1)
+        owner = headwater("account", "list", *at).splitlines()[0].split("\t")[0]
+        file = tmp_path / "garden.jsonl"
+        assert headwater("query", QUERY, file, *at, "--account", owner) == ""
+        assert file.read_text() == "\n".join(lines) + "\n"
+    assert headwater("query", QUERY, *at, "--account", owner) == "entry_id,field1\n1,1.5\n2,2.5\n"
+    assert "cannot be run" in headwater("query", "SELECT nothing FROM garden.entry", *at, "--account", owner, code=1)
+    assert "there is no data directory" in headwater("query", QUERY, "--data", tmp_path / "none", code=2)
+    assert "choose one of" in headwater("query", QUERY, *at, "--format", "xml", code=2)
