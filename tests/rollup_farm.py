@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import pyarrow as pa
 
@@ -23,8 +23,10 @@ from headwater.services.rollups import Rollups
 from headwater.services.selecting import SeriesFilter, equal
 from headwater.store import Store
 from headwater.store.aggregates import Aggregate
+from headwater.store.cancellation import Cancellation
 from headwater.store.windows import Windows
 
+T = TypeVar("T")
 SOURCE, TARGET = 1, 100
 SECOND_NS = 1_000_000_000
 ALL = ("count", "sum", "mean", "min", "max", "first", "last")
@@ -34,6 +36,10 @@ def rule(
     window_s: int = 60, aggregates: Sequence[str] = ALL, keep_s: int | None = None, id_: int = 1, target: int = TARGET
 ) -> Rollup:
     return Rollup(id_, 1, SOURCE, target, window_s, tuple(aggregates), keep_s, datetime(2026, 1, 1, tzinfo=UTC))
+
+
+def run_in_thread(work: Callable[[Cancellation], T]) -> Awaitable[T]:
+    return asyncio.to_thread(work, Cancellation())
 
 
 class Farm:
@@ -56,7 +62,7 @@ class Farm:
         self.deleting = Deleting(self.ingest, self.catalogue, store)
         self.deleting.on_deleting(self.rollups.on_deleting)
         self.keeper = RollupKeeper(self.rollups, self.ingest, self.catalogue, store, interval_s=3600)
-        self.reading = RollupReading(self.rollups, self.catalogue, store, asyncio.to_thread)
+        self.reading = RollupReading(self.rollups, self.catalogue, store, run_in_thread)
 
     async def write(self, field: str, at_ns: int, value: Value, tag: str = "") -> None:
         key = SeriesKey(SOURCE, "m", (("t", tag),) if tag else ())

@@ -59,7 +59,6 @@ from headwater.services.query import Query
 from headwater.services.refusals import Refusals
 from headwater.services.retention import Retention
 from headwater.services.rollup_keeping import RollupKeeper
-from headwater.services.rollup_reading import RollupReading
 from headwater.services.rollups import Rollups
 from headwater.services.sql import Sql, SqlLimits
 from headwater.services.upkeep import StoreUpkeep
@@ -214,6 +213,7 @@ async def open_services(settings: Settings, store: Store) -> AsyncIterator[Servi
         )
         await rollups.load(snapshot.rollups)
         deleting.on_deleting(rollups.on_deleting)
+        query.use_rollups(rollups)
         entries = Entries(ingest, query, catalogue, deleting, horizons)
         await entries.recover()
         await _reconcile(worker, access, catalogue, entries, rollups)
@@ -265,7 +265,6 @@ async def open_services(settings: Settings, store: Store) -> AsyncIterator[Servi
             connect_limits=connect_limits,
             horizons=horizons,
             rollups=rollups,
-            windows=RollupReading(rollups, catalogue, store, query.run),
         )
 
 

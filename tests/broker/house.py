@@ -79,7 +79,6 @@ class House:
             account_devices=unused,
             connect_limits=ConnectLimits.of(mqtt, time.monotonic),
             rollups=unused,
-            windows=unused,
             presence=self.presence,
         )
         self._populate()

@@ -292,7 +292,6 @@ class World:
             account_devices=unused,
             connect_limits=ConnectLimits.of(self.settings, self.loop.time),
             rollups=unused,
-            windows=unused,
             presence=Presence(),
         )
         self.journal = SteppedJournal(self.store)

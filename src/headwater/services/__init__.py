@@ -18,7 +18,6 @@ from headwater.services.ingest import Ingest
 from headwater.services.presence import Presence
 from headwater.services.query import Query
 from headwater.services.refusals import Refusals
-from headwater.services.rollup_reading import RollupReading
 from headwater.services.rollups import Rollups
 from headwater.services.sql import Sql
 
@@ -41,7 +40,5 @@ class Services:
     account_devices: AccountDevices
     connect_limits: ConnectLimits
     rollups: Rollups
-    windows: RollupReading
-    """Window aggregates, with the help of what was down-sampled."""
     presence: Presence = field(default_factory=Presence)
     horizons: Horizons = field(default_factory=Horizons)

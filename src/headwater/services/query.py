@@ -23,6 +23,8 @@ from headwater.services.grouping import Group, GroupBy, grouped
 from headwater.services.horizons import Horizons
 from headwater.services.latest import LatestPoint, latest_points
 from headwater.services.readers import Readers, Stream
+from headwater.services.rollup_reading import RollupReading
+from headwater.services.rollups import Rollups
 from headwater.services.selecting import SeriesFilter
 from headwater.settings import QuerySettings
 from headwater.store import Store
@@ -99,7 +101,12 @@ class Query:
         self._limits = limits or QuerySettings()
         self._horizons = horizons or Horizons()
         self._readers = Readers(self._limits)
+        self._rollups: RollupReading | None = None
         self._lookups = ThreadPoolExecutor(1, thread_name_prefix="store-lookup")
+
+    def use_rollups(self, rollups: Rollups) -> None:
+        """Let what was down-sampled help with windows."""
+        self._rollups = RollupReading(rollups, self._catalogue, self._store, self._readers.run)
 
     # -- by filter ---------------------------------------------------------------------------------------------------
 
@@ -120,6 +127,21 @@ class Query:
         """Aggregates in windows of time, for each group of the chosen series; with `filling`, also for windows without
         points in the groups that have any. Raises what `Store.windows` and `fill` raise."""
         max_rows = self._limits.max_rows
+        if self._rollups is not None and self._rollups.helps(wanted.bucket_id):
+            series = await self._readers.run(lambda stop: self._catalogue.select(wanted, stop))
+            groups = grouped(series, by)
+            named = {one.id: one for one in series}
+            table = await self._rollups.windows(
+                [[named[series_id] for series_id in group.series_ids] for group in groups],
+                aggregates,
+                windows,
+                horizon_ns=self._horizons.horizon_ns(wanted.bucket_id),
+                max_rows=max_rows,
+            )
+            if filling is not None:
+                whole = table
+                table = await self.run(lambda: fill(whole, windows, filling, fill_value, max_rows=max_rows))
+            return Windowed(groups, table)
 
         def read(stop: Cancellation) -> Windowed:
             groups = grouped(self._catalogue.select(wanted, stop), by)

@@ -28,7 +28,7 @@ from headwater.services.rollups import Rollups
 from headwater.store import MAX_WINDOW_ROWS, Store
 from headwater.store.aggregates import Aggregate, Function, answer_schema, checked, common_type, too_many_rows
 from headwater.store.cancellation import Cancellation
-from headwater.store.windows import Windows
+from headwater.store.windows import EARLIEST_NS, Windows
 
 MAX_DIRTY_SPANS = 8
 """Spans of dirty windows that are read apart; the results between more of them are not used."""
@@ -53,9 +53,9 @@ FieldName: TypeAlias = tuple[SeriesKey, str]
 
 
 class Run(Protocol):
-    """Runs what blocks off the event loop."""
+    """Runs what blocks off the event loop, and says how to break it off."""
 
-    def __call__(self, work: Callable[[], T]) -> Awaitable[T]: ...
+    def __call__(self, work: Callable[[Cancellation], T]) -> Awaitable[T]: ...
 
 
 class _Unfit(Exception):
@@ -71,8 +71,9 @@ class _Wanted(NamedTuple):
     aggregates: Sequence[Aggregate]
     windows: Windows
     value_type: ValueType
+    horizon_ns: int
+    """Points before it have expired: only results stand for them."""
     max_rows: int
-    stop: Cancellation | None
 
     @property
     def functions(self) -> list[Function]:
@@ -93,18 +94,23 @@ class RollupReading:
         self._store = store
         self._run = run
 
+    def helps(self, bucket_id: int) -> bool:
+        """Whether a bucket has rules."""
+        return bool(self._rollups.of(bucket_id))
+
     async def windows(
         self,
         groups: Sequence[Sequence[Series]],
         aggregates: Sequence[Aggregate],
         windows: Windows,
         *,
+        horizon_ns: int | None = None,
         max_rows: int = MAX_WINDOW_ROWS,
-        stop: Cancellation | None = None,
     ) -> pa.Table:
-        """As `Store.windows`."""
+        """As `Store.windows`; points before `horizon_ns` do not count, but results of them do."""
+        least_ns = EARLIEST_NS if horizon_ns is None else horizon_ns
         ids = [[one.id for one in group] for group in groups]
-        wanted = self._wanted(groups, ids, list(dict.fromkeys(aggregates)), windows, max_rows, stop)
+        wanted = self._wanted(groups, ids, list(dict.fromkeys(aggregates)), windows, least_ns, max_rows)
         state = None if wanted is None else await self._rule_for(wanted)
         if wanted is not None and state is not None:
             async with state.turns.reading():
@@ -112,10 +118,11 @@ class RollupReading:
                 if spans:
                     targets = self._targets(state, wanted)
                     try:
-                        return await self._run(lambda: _answer(self._store, wanted, targets, spans))
+                        return await self._run(lambda stop: _answer(self._store, wanted, targets, spans, stop))
                     except _Unfit:
                         pass  # answered below
-        return await self._run(lambda: self._store.windows(ids, aggregates, windows, max_rows=max_rows, stop=stop))
+        shown = replace(windows, start_ns=max(windows.start_ns, least_ns))
+        return await self._run(lambda stop: self._store.windows(ids, aggregates, shown, max_rows=max_rows, stop=stop))
 
     def _wanted(
         self,
@@ -123,8 +130,8 @@ class RollupReading:
         ids: Sequence[Sequence[int]],
         aggregates: Sequence[Aggregate],
         windows: Windows,
+        horizon_ns: int,
         max_rows: int,
-        stop: Cancellation | None,
     ) -> _Wanted | None:
         """The query, if results could help with it."""
         buckets = {one.key.bucket_id for group in groups for one in group}
@@ -140,7 +147,7 @@ class RollupReading:
         has_order = any(one.function in (Function.FIRST, Function.LAST) for one in aggregates)
         if has_order and any(len(names) > 1 for names in fields):
             return None
-        return _Wanted(ids, fields, aggregates, windows, common_type(types, aggregates), max_rows, stop)
+        return _Wanted(ids, fields, aggregates, windows, common_type(types, aggregates), horizon_ns, max_rows)
 
     async def _rule_for(self, wanted: _Wanted) -> RollupState | None:
         (bucket_id,) = {key.bucket_id for names in wanted.fields for key, _ in names}
@@ -201,7 +208,7 @@ class RollupReading:
         ]
 
 
-def _is_aligned(windows: Windows, width_ns: int, span: Span) -> bool:
+def _is_aligned(windows: Windows, width_ns: int, span: Span, _: Cancellation | None = None) -> bool:
     """Whether windows are unions of windows of a width, in a span."""
     return all(
         one.first_ns % width_ns == 0 and (one.length == 1 or one.every_ns % width_ns == 0)
@@ -220,7 +227,11 @@ def _joined(spans: Sequence[Span], most: int) -> list[Span]:
 
 
 def _answer(
-    store: Store, wanted: _Wanted, targets: Mapping[Function, Sequence[Sequence[int]]], usable: Sequence[Span]
+    store: Store,
+    wanted: _Wanted,
+    targets: Mapping[Function, Sequence[Sequence[int]]],
+    usable: Sequence[Span],
+    stop: Cancellation,
 ) -> pa.Table:
     """The answer of results in these spans and of points outside of them. Blocks."""
     schema = answer_schema(wanted.value_type, [Aggregate(part) for part in wanted.parts])
@@ -228,10 +239,10 @@ def _answer(
     boundaries: list[int] = []
     at_ns = wanted.windows.start_ns
     for start_ns, end_ns in [*usable, (wanted.windows.end_ns, wanted.windows.end_ns)]:
-        if at_ns < start_ns:
-            tables.append(_of_points(store, wanted, at_ns, start_ns))
+        if max(at_ns, wanted.horizon_ns) < start_ns:
+            tables.append(_of_points(store, wanted, max(at_ns, wanted.horizon_ns), start_ns, stop))
         if start_ns < end_ns:
-            tables.append(_of_results(store, wanted, targets, start_ns, end_ns).cast(schema))
+            tables.append(_of_results(store, wanted, targets, start_ns, end_ns, stop).cast(schema))
         boundaries += [start_ns, end_ns]
         at_ns = end_ns
     last_ns = wanted.windows.end_ns - 1
@@ -242,10 +253,10 @@ def _answer(
     return checked(found, wanted.value_type, wanted.aggregates)
 
 
-def _of_points(store: Store, wanted: _Wanted, start_ns: int, end_ns: int) -> pa.Table:
+def _of_points(store: Store, wanted: _Wanted, start_ns: int, end_ns: int, stop: Cancellation) -> pa.Table:
     windows = replace(wanted.windows, start_ns=start_ns, end_ns=end_ns)
     parts = [Aggregate(part) for part in wanted.parts]
-    return store.windows(wanted.groups, parts, windows, max_rows=wanted.max_rows, stop=wanted.stop)
+    return store.windows(wanted.groups, parts, windows, max_rows=wanted.max_rows, stop=stop)
 
 
 def _of_results(
@@ -254,13 +265,14 @@ def _of_results(
     targets: Mapping[Function, Sequence[Sequence[int]]],
     start_ns: int,
     end_ns: int,
+    stop: Cancellation,
 ) -> pa.Table:
     """The parts of the answer in a span, out of results."""
     windows = replace(wanted.windows, start_ns=start_ns, end_ns=end_ns)
 
     def read(kept: Function, *functions: Function) -> pa.Table:
         aggregates = [Aggregate(function) for function in functions]
-        return store.windows(targets[kept], aggregates, windows, max_rows=wanted.max_rows, stop=wanted.stop)
+        return store.windows(targets[kept], aggregates, windows, max_rows=wanted.max_rows, stop=stop)
 
     is_integer = wanted.value_type is not ValueType.FLOAT
     answer: dict[str, Any] = {}

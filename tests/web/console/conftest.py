@@ -31,7 +31,6 @@ from headwater.services.entries import Entries
 from headwater.services.ingest import Ingest, IngestLimits
 from headwater.services.query import Query
 from headwater.services.refusals import Refusals
-from headwater.services.rollup_reading import RollupReading
 from headwater.services.rollups import Rollups
 from headwater.services.sql import Sql
 from headwater.settings import WebSettings
@@ -75,7 +74,6 @@ async def services(tmp_path: Path) -> AsyncIterator[Services]:
         account_devices=AccountDevices(worker, access, limits, passwords),
         connect_limits=limits,
         rollups=rollups,
-        windows=RollupReading(rollups, catalogue, store, query.run),
     )
     await worker.close()
     passwords.close()
