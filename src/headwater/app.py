@@ -22,7 +22,8 @@ from functools import partial
 
 from starlette.types import ASGIApp
 
-from headwater.backup.taking import COMMAND, Backups
+from headwater.backup import taking
+from headwater.backup.taking import Backups
 from headwater.broker.broker import Broker
 from headwater.broker.journal import Journal, JournalLimits
 from headwater.broker.listeners import Listeners
@@ -31,6 +32,9 @@ from headwater.control import ControlSocket
 from headwater.demo import run_demo
 from headwater.dialects import thingspeak
 from headwater.errors import ConfigurationError
+from headwater.exchange import loading, source
+from headwater.exchange.loading import Imports
+from headwater.exchange.source import Exports
 from headwater.file_limit import raise_file_limit, what_is_short
 from headwater.first_start import read_or_make_secret, seed_administrator
 from headwater.instance import hold_data_directory
@@ -120,7 +124,12 @@ async def run(
         if demo:
             await stack.enter_async_context(run_demo(services, settings, bound["mqtt"], bound["http"]))
         queries = Queries(services, asyncio.get_running_loop())
-        commands = {COMMAND: Backups(settings.data, store).answer, QUERY_COMMAND: queries.answer}
+        commands = {
+            taking.COMMAND: Backups(settings.data, store).answer,
+            source.COMMAND: Exports(services, store).answer,
+            loading.COMMAND: Imports(services, settings.data).answer,
+            QUERY_COMMAND: queries.answer,
+        }
         control = ControlSocket(settings.data, commands)
         stack.push_async_callback(asyncio.to_thread, control.close)
         reload = Reload(reload_asked, settings, services, tls, read_settings, colour=colour)

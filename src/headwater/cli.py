@@ -10,16 +10,17 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from typer.core import TyperCommand
 
 from headwater import __version__
-from headwater.errors import ConfigurationError, HeadwaterError, StorageError
+from headwater.cli_common import EXIT_FAILED, EXIT_USAGE, ConfigOption, DataOption, load_for_command, one_line_errors
+from headwater.cli_exchange import add_commands
+from headwater.errors import ConfigurationError, StorageError
 
 if TYPE_CHECKING:
     from headwater.services.accounts import Accounts
@@ -29,10 +30,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-EXIT_FAILED = 1
-EXIT_USAGE = 2
 MAX_PASSWORD_INPUT_CHARS = 10_000
-MAX_QUERY_INPUT_CHARS = 50_000
 
 command_line = typer.Typer(
     name="headwater",
@@ -65,14 +63,6 @@ def options_before_the_command(
     pass
 
 
-DataOption = Annotated[
-    Path | None,
-    typer.Option("--data", metavar="DIR", help="Data directory (default: headwater-data).", show_default=False),
-]
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option("--config", metavar="FILE", help="Configuration file (TOML).", show_default=False),
-]
 AddressesOption = list[str] | None
 
 
@@ -142,8 +132,8 @@ def serve(
     texts = {"tls.certificate": cert, "tls.key": key, "log.level": log_level, "log.format": log_format}
     flags = {name: ",".join(value) for name, value in lists.items() if value}
     flags |= {name: str(value) for name, value in texts.items() if value is not None}
-    with _one_line_errors():
-        _serve(lambda: _load(data, config, flags), demo=demo)
+    with one_line_errors():
+        _serve(lambda: load_for_command(data, config, flags), demo=demo)
 
 
 @accounts_line.command(
@@ -161,8 +151,8 @@ def add_account(
     config: ConfigOption = None,
 ) -> None:
     """Add an account; asks for its password."""
-    with _one_line_errors():
-        settings = _load(data, config)
+    with one_line_errors():
+        settings = load_for_command(data, config)
         password = _read_password(from_stdin=password_stdin)
         account = _with_accounts(
             settings, lambda accounts: accounts.add(name, password, is_admin=admin), may_make_directory=True
@@ -174,8 +164,8 @@ def add_account(
 @accounts_line.command("list", epilog="Example: headwater account list --data /var/lib/headwater")
 def list_accounts(data: DataOption = None, config: ConfigOption = None) -> None:
     """List all accounts: a table on a terminal, else one line each with tabs between the columns."""
-    with _one_line_errors():
-        listed = _with_accounts(_load(data, config), lambda accounts: accounts.list())
+    with one_line_errors():
+        listed = _with_accounts(load_for_command(data, config), lambda accounts: accounts.list())
         rows = [
             (account.name, "admin" if account.is_admin else "", f"{account.created_at:%Y-%m-%d %H:%M}")
             for account in listed
@@ -201,8 +191,8 @@ def remove_account(
     config: ConfigOption = None,
 ) -> None:
     """Remove an account with its channels, devices, keys and tokens."""
-    with _one_line_errors():
-        settings = _load(data, config)
+    with one_line_errors():
+        settings = load_for_command(data, config)
         if not yes:
             if not sys.stdin.isatty():
                 raise ConfigurationError(f"removing {name} cannot be undone: confirm it with --yes")
@@ -225,8 +215,8 @@ def reset_password(
     config: ConfigOption = None,
 ) -> None:
     """Give an account a new password; where it is signed in with the old one, it is signed out."""
-    with _one_line_errors():
-        settings = _load(data, config)
+    with one_line_errors():
+        settings = load_for_command(data, config)
         password = _read_password(from_stdin=password_stdin)
         _with_accounts(settings, lambda accounts: accounts.set_password(name, password))
         typer.echo(f"password of {name} changed")
@@ -240,8 +230,8 @@ def check(data: DataOption = None, config: ConfigOption = None) -> None:
     Without a running server all data is read, which takes a while; beside one, telemetry is left out. Exit code 1 when
     something stored is damaged, 2 when something else is wrong.
     """
-    with _one_line_errors():
-        settings = _load(data, config)
+    with one_line_errors():
+        settings = load_for_command(data, config)
         typer.echo("settings      good")
         from headwater.backup.inspection import check_broker, check_registry, check_telemetry
         from headwater.checkup import check_certificates, check_data, check_file_limit
@@ -279,8 +269,8 @@ def backup(
     Works while the server runs: everything that was acknowledged before is in it. The file holds password hashes and
     private keys, and can be read by you alone. FILE is there when it is whole, and not before.
     """
-    with _one_line_errors():
-        settings = _load(data, config)
+    with one_line_errors():
+        settings = load_for_command(data, config)
         from headwater.backup.terminal import back_up
 
         size_bytes = back_up(settings, file, may_replace=replace)
@@ -299,39 +289,15 @@ def restore(
 
     Every file is compared with its hash; the directory is there when all of it is on disk, and not before.
     """
-    with _one_line_errors():
-        settings = _load(data, config)
+    with one_line_errors():
+        settings = load_for_command(data, config)
         from headwater.backup.terminal import put_back
 
         manifest = put_back(file, settings.data)
         typer.echo(f"{settings.data} is as it was at {manifest.made_at}: start it with `headwater serve`")
 
 
-@command_line.command(
-    epilog='Examples: headwater query \'SELECT time, field1 FROM "garden"."entry" ORDER BY time\'  ·  headwater query '
-    "--account anna --format csv 'SELECT ...' /tmp/garden.csv",
-)
-def query(
-    text: Annotated[str, typer.Argument(metavar="SELECT", help="The query; - reads it from standard input.")],
-    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="Where the answer goes.")] = None,
-    account: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Whose data; needed when there are several.")
-    ] = None,
-    bucket: Annotated[str | None, typer.Option(metavar="NAME", help="Of tables that are named without one.")] = None,
-    form: Annotated[str | None, typer.Option("--format", metavar="FORMAT", help="table, csv or json (lines).")] = None,
-    data: DataOption = None,
-    config: ConfigOption = None,
-) -> None:
-    """Answer a query in SQL over one account's buckets, beside a running server too (docs/sql.md).
-
-    On a terminal the answer is a table, else CSV. FILE's ending says the format too.
-    """
-    with _one_line_errors():
-        settings = _load(data, config)
-        from headwater.query.terminal import run_query
-
-        text = sys.stdin.read(MAX_QUERY_INPUT_CHARS) if text == "-" else text
-        run_query(settings, text, account=account, bucket=bucket, form=form, file=file)
+add_commands(command_line)
 
 
 @command_line.command()
@@ -371,24 +337,6 @@ def _run(coroutine: Coroutine[Any, Any, T]) -> T:
         loop_factory = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         return runner.run(coroutine)
-
-
-def _load(data: Path | None, config: Path | None, flags: dict[str, str] | None = None) -> Settings:
-    from headwater.settings import CONFIG_VARIABLE, load_settings
-
-    flags = dict(flags or {})
-    if data is not None:
-        flags["data"] = str(data)
-    path = config or (Path(os.environ[CONFIG_VARIABLE]) if os.environ.get(CONFIG_VARIABLE) else None)
-    text = None
-    if path is not None:
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-            raise ConfigurationError(f"the configuration file {path} cannot be read: {reason}") from error
-    name = f"the configuration file {path}" if path is not None else "the configuration file"
-    return load_settings(flags, os.environ, text, config_name=name)
 
 
 def _with_accounts(
@@ -432,23 +380,3 @@ def _read_password(*, from_stdin: bool) -> str:
     if not sys.stdin.isatty():
         raise ConfigurationError("there is no terminal to ask for the password: give it with --password-stdin")
     return str(typer.prompt("Password", hide_input=True, confirmation_prompt=True))
-
-
-@contextmanager
-def _one_line_errors() -> Iterator[None]:
-    try:
-        yield
-    except ConfigurationError as error:
-        _fail(str(error), EXIT_USAGE)
-    except HeadwaterError as error:
-        _fail(str(error), EXIT_FAILED)
-    except OSError as error:
-        if error.errno is None:
-            raise
-        where = f" ({error.filename})" if error.filename else ""
-        _fail(f"{error.strerror}{where}", EXIT_FAILED)
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    typer.echo(f"headwater: {message}", err=True)
-    raise typer.Exit(code)

@@ -2,8 +2,9 @@
 
 One request for each connection: a line of JSON that names the command, with its arguments beside. The answer is
 frames: a letter for the kind, four bytes for the length, then content. `I` is information (JSON), `D` data; the last
-one is `.` (done) or `E` (why it cannot be done, for people), and an answer without it was cut off. Only the user who
-runs the server, and root, can connect: the socket has mode 0600. Knows no command.
+one is `.` (done) or `E` (why it cannot be done, for people), and an answer without it was cut off. Behind its request a
+command may send data in the same frames, up to `.`. Only the user who runs the server, and root, can connect: the
+socket has mode 0600. Knows no command.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 from headwater.errors import HeadwaterError
 from headwater.logs import Log
@@ -38,11 +39,14 @@ _FRAME = struct.Struct(">cI")
 _INFORMATION, _DATA, _DONE, _ERROR = b"I", b"D", b".", b"E"
 
 
-class Reply:
-    """The answer to one request. Every method blocks until there is room, and raises OSError when nobody listens."""
+class _Frames:
+    """One side of a conversation. Every method blocks, and raises OSError when the other side has gone."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, stream: BinaryIO) -> None:
         self._connection = connection
+        self._stream = stream
+        self._unread = b""
+        self._has_ended = False
 
     def inform(self, **information: object) -> None:
         self._send(_INFORMATION, json.dumps(information).encode())
@@ -58,6 +62,50 @@ class Reply:
     def _send(self, kind: bytes, content: bytes | memoryview) -> None:
         self._connection.sendall(_FRAME.pack(kind, len(content)))
         self._connection.sendall(content)
+
+    def frames(self) -> Iterator[dict[str, Any] | bytes]:
+        """Information and data as they come. Raises HeadwaterError with the other side's words when it cannot do what
+        was asked, or when it ended in the middle of it."""
+        while not self._has_ended:
+            head = self._stream.read(_FRAME.size)
+            kind, length = _FRAME.unpack(head) if len(head) == _FRAME.size else (b"", 0)
+            content = self._stream.read(length) if length <= MAX_FRAME_BYTES else b""
+            if len(content) != length or kind not in (_INFORMATION, _DATA, _DONE, _ERROR):
+                raise HeadwaterError(self._cut_off)
+            self._has_ended = kind in (_DONE, _ERROR)
+            if kind == _ERROR:
+                raise HeadwaterError(content.decode(errors="replace"))
+            if kind != _DONE:
+                yield content if kind == _DATA else json.loads(content)
+
+    def read(self, size: int) -> bytes:
+        """So much of the data, less only at its end. Raises as `frames`; information is passed over."""
+        parts, left = [], size
+        while left:
+            if not self._unread:
+                frame = next(self.frames(), None)
+                if frame is None:
+                    break
+                self._unread = frame if isinstance(frame, bytes) else b""
+            parts.append(self._unread[:left])
+            self._unread = self._unread[left:]
+            left -= len(parts[-1])
+        return b"".join(parts)
+
+    _cut_off = "the other side ended in the middle of it"
+
+
+class Reply(_Frames):
+    """The answer to one request, and what the command sends behind it."""
+
+    _cut_off = "the command ended in the middle of it"
+
+    def read(self, size: int) -> bytes:
+        self._connection.settimeout(None)  # a person may type what is sent; the end of the server ends the wait
+        try:
+            return super().read(size)
+        finally:
+            self._connection.settimeout(PATIENCE_S)
 
 
 Command: TypeAlias = Callable[[Mapping[str, Any], Reply], None]
@@ -123,9 +171,10 @@ class ControlSocket:
         try:
             with connection:
                 connection.settimeout(PATIENCE_S)
-                reply = Reply(connection)
+                stream = connection.makefile("rb")
+                reply = Reply(connection, stream)
                 try:
-                    request = _read_request(connection)
+                    request = _read_request(stream)
                     command = self._commands.get(str(request.get("command")))
                     if command is None:
                         raise HeadwaterError(
@@ -148,13 +197,10 @@ class ControlSocket:
                 del self._answering[threading.current_thread()]
 
 
-def _read_request(connection: socket.socket) -> dict[str, Any]:
-    received = b""
-    while not received.endswith(b"\n"):
-        chunk = connection.recv(4096)
-        received += chunk
-        if not chunk or len(received) > MAX_REQUEST_BYTES:
-            raise HeadwaterError("this is no request")
+def _read_request(stream: BinaryIO) -> dict[str, Any]:
+    received = stream.readline(MAX_REQUEST_BYTES)
+    if not received.endswith(b"\n"):
+        raise HeadwaterError("this is no request")
     try:
         request = json.loads(received)
     except ValueError:
@@ -164,27 +210,10 @@ def _read_request(connection: socket.socket) -> dict[str, Any]:
     return request
 
 
-class Answer:
-    """What the server answers, frame by frame."""
+class Answer(_Frames):
+    """What the server answers, frame by frame; and the way to send it more than the request."""
 
-    def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
-
-    def frames(self) -> Iterator[dict[str, Any] | bytes]:
-        """Information and data as they come. Raises HeadwaterError with the server's words when it cannot do what was
-        asked, or when it ended in the middle of it."""
-        with self._connection.makefile("rb") as stream:
-            while True:
-                head = stream.read(_FRAME.size)
-                kind, length = _FRAME.unpack(head) if len(head) == _FRAME.size else (b"", 0)
-                content = stream.read(length) if length <= MAX_FRAME_BYTES else b""
-                if len(content) != length or kind not in (_INFORMATION, _DATA, _DONE, _ERROR):
-                    raise HeadwaterError("the server ended before it had answered")
-                if kind == _DONE:
-                    return
-                if kind == _ERROR:
-                    raise HeadwaterError(content.decode(errors="replace"))
-                yield content if kind == _DATA else json.loads(content)
+    _cut_off = "the server ended before it had answered"
 
 
 @contextmanager
@@ -205,7 +234,8 @@ def ask_server(data: Path, command: str, **arguments: object) -> Iterator[Answer
                 "run this as the user who runs the server, or stop the server first"
             ) from error
         try:
-            yield Answer(connection)
+            with connection.makefile("rb") as stream:
+                yield Answer(connection, stream)
         except ConnectionError as error:
             raise HeadwaterError("the server ended before it had answered") from error
 

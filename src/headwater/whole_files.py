@@ -82,7 +82,7 @@ def _compressed(file: BinaryIO, path: Path) -> Iterator[Output]:
         yield output
 
 
-class _Begun:
+class Begun:
     """A stream of which the first bytes were read already."""
 
     closed = False  # so that PyArrow takes it for a file
@@ -102,6 +102,6 @@ def decompressed(source: Input) -> Input:
     """What was compressed, whatever its name; anything else as it is. Raises OSError without an errno, here or from
     `read`, for what is damaged or cut off."""
     begin = source.read(2)
-    whole = _Begun(begin, source)
+    whole = Begun(begin, source)
     compression = _MAGIC.get(begin)
     return whole if compression is None else pa.CompressedInputStream(pa.PythonFile(whole, mode="r"), compression)

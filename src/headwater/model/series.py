@@ -31,6 +31,9 @@ TYPE_OF: dict[type, ValueType] = {
 }
 """The value type of a Python value, by exact class (`bool` is not an `int` here)."""
 
+CLASS_OF = {value_type: value_class for value_class, value_type in TYPE_OF.items()}
+"""The other way round."""
+
 INTEGER_MIN, INTEGER_MAX, UNSIGNED_MAX = -(2**63), 2**63 - 1, 2**64 - 1
 
 

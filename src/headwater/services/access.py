@@ -98,6 +98,10 @@ class Access:
         """The id of every channel there is."""
         return frozenset(self._known.channels)
 
+    def channels(self) -> list[Channel]:
+        """Of all accounts."""
+        return list(self._known.channels.values())
+
     def retention_s(self, bucket_id: int) -> int | None:
         """For how long the points of a bucket, of whatever kind, are kept; None for ever."""
         return self._known.retentions.get(bucket_id)

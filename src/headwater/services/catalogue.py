@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 
-from headwater.model.series import TYPE_OF, Series, SeriesKey, ValueType
+from headwater.model.series import CLASS_OF, TYPE_OF, Series, SeriesKey, ValueType
 from headwater.services.measurements import Measurement, tag_value
 from headwater.services.selecting import SeriesFilter
 from headwater.store.cancellation import Cancellation
@@ -20,8 +20,6 @@ from headwater.store.cancellation import Cancellation
 BLOCK = 32
 """Series ids are handed out in blocks, one key at a time: the fields of a channel then lie side by side in the
 sorted part of the store, and reading a whole channel reads one range."""
-
-_CLASS_OF = {value_type: value_class for value_class, value_type in TYPE_OF.items()}
 
 
 class Catalogue:
@@ -47,7 +45,7 @@ class Catalogue:
             ids = self._ids[key] = {}
             self._measurement(key).keys.append(key)
         field = sys.intern(series.field)
-        fields = ids.setdefault(_CLASS_OF[series.type], {})
+        fields = ids.setdefault(CLASS_OF[series.type], {})
         superseded = fields.pop(field, None)  # and added at the end: ids ascend
         if superseded is not None:
             self.superseded.append(superseded)
@@ -182,13 +180,13 @@ class Catalogue:
         gone: dict[tuple[int, str], set[SeriesKey]] = {}
         for one in series:
             ids = self._ids.get(one.key, {})
-            fields = ids.get(_CLASS_OF[one.type], {})
+            fields = ids.get(CLASS_OF[one.type], {})
             if fields.get(one.field) != one.id:
                 continue
             self._used_ids[one.key] = self._last_id(one.key) or 0
             del fields[one.field]
             if not fields:
-                del ids[_CLASS_OF[one.type]]
+                del ids[CLASS_OF[one.type]]
             self._measurement(one.key).remove_series(one.field, one.type)
             if not ids:
                 del self._ids[one.key], self._used_ids[one.key]

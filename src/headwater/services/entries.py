@@ -210,6 +210,12 @@ class Entries:
         numbering = self._numbering.get(channel_id)
         return 0 if numbering is None else numbering.last_id
 
+    def loaded(self, channel: Channel, last_id: int, newest_at_ns: int) -> None:
+        """Entries were taken in past `write`: the next ones are numbered behind them."""
+        numbering = self._numbering_of(channel.id)
+        numbering.last_id = max(numbering.last_id, last_id)
+        numbering.newest_at_ns = max(numbering.newest_at_ns, newest_at_ns)
+
     # -- writing ----------------------------------------------------------------------------------------------
 
     def write(self, channel: Channel, update: EntryUpdate, now_ns: int) -> tuple[Entry, Receipt]:

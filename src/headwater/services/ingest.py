@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -21,7 +21,16 @@ from typing import Any, Protocol, TypeAlias
 from headwater.errors import BadRequest, Overloaded, StorageError
 from headwater.logs import Log
 from headwater.model.record import Record
-from headwater.model.series import INTEGER_MAX, INTEGER_MIN, TYPE_OF, UNSIGNED_MAX, Unsigned
+from headwater.model.series import (
+    CLASS_OF,
+    INTEGER_MAX,
+    INTEGER_MIN,
+    TYPE_OF,
+    UNSIGNED_MAX,
+    SeriesKey,
+    Unsigned,
+    ValueType,
+)
 from headwater.services.catalogue import Catalogue
 from headwater.services.promise import Promise
 from headwater.store import Batch, Columns, Store
@@ -163,7 +172,7 @@ class Ingest:
                     if not is_checked:
                         _check(record)
                         is_checked = True
-                    series_id = self._add_series(record, field, value_class)
+                    series_id = self._add_series(record.key, field, value_class)
                 try:
                     append_value, append_id, append_at = appenders[value_class]
                 except KeyError:
@@ -198,6 +207,42 @@ class Ingest:
             except KeyError:
                 receipt.touched[bucket_id] = {begins_ns}
 
+    def _mark_loaded(
+        self, receipt: Receipt, series: Sequence[tuple[SeriesKey, str, ValueType]], points: Columns
+    ) -> None:
+        widths_ns = [self._marked.get(key.bucket_id, 0) for key, _, _ in series]
+        for number, at_ns in zip(points.series_ids, points.at_ns, strict=True):
+            if width_ns := widths_ns[number]:
+                receipt.touched.setdefault(series[number][0].bucket_id, set()).add(at_ns - at_ns % width_ns)
+
+    def load(self, series: Sequence[tuple[SeriesKey, str, ValueType]], columns: Mapping[ValueType, Columns]) -> Receipt:
+        """Take in what was recorded elsewhere, in columns whose series ids are indexes of `series`. At least one point;
+        all of them are in one transaction. Observers are not told. Raises Overloaded."""
+        receipt = self._open
+        if receipt.points == 0:
+            self._begin_batch()
+        elif receipt.points >= self._most_points:
+            raise Overloaded("the disk cannot keep up with what arrives; try again later")
+        ids = []
+        for key, field, value_type in series:
+            series_id = self._catalogue.find(key, field, CLASS_OF[value_type])
+            ids.append(self._add_series(key, field, CLASS_OF[value_type]) if series_id is None else series_id)
+        for value_type, points in columns.items():
+            if CLASS_OF[value_type] not in self._appenders:
+                self._add_columns(CLASS_OF[value_type])
+            gathered = receipt.batch.columns[value_type]
+            gathered.series_ids.extend(map(ids.__getitem__, points.series_ids))
+            gathered.at_ns.extend(points.at_ns)
+            gathered.values.extend(points.values)
+            receipt.points += len(points)
+            if self._marked:
+                self._mark_loaded(receipt, series, points)
+        if receipt.points >= self._full_at_points:
+            self.is_full = True
+        if receipt.points >= self._limits.flush_points and self._committing is None:
+            self._flush()
+        return receipt
+
     def _begin_batch(self) -> None:
         if self._is_closed:
             raise Overloaded("the server is shutting down; try again later")
@@ -206,8 +251,8 @@ class Ingest:
         if self._committing is None and self._timer is None:
             self._timer = loop.call_later(self._limits.flush_interval_s, self._flush)
 
-    def _add_series(self, record: Record, field: str, value_class: type) -> int:
-        series = self._catalogue.create(record.key, field, TYPE_OF[value_class])
+    def _add_series(self, key: SeriesKey, field: str, value_class: type) -> int:
+        series = self._catalogue.create(key, field, TYPE_OF[value_class])
         self._open.batch.new_series.append(series)
         return series.id
 

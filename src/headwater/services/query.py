@@ -287,6 +287,10 @@ class Query:
 
     # -- for writes --------------------------------------------------------------------------------------------------
 
+    def series_of(self, bucket_id: int) -> list[Series]:
+        """Every series of a bucket. Call it from the event loop's thread."""
+        return list(self._catalogue.of_bucket(bucket_id))
+
     async def newest_times(self, series_ids: Sequence[int]) -> Mapping[int, int]:
         """The latest time of each given series that has points. Raises StorageError."""
         return await self._look_up(lambda: self._store.newest_times(series_ids))

@@ -1,0 +1,195 @@
+"""What is imported: blocks of points into a channel, by way of `Ingest`, a transaction each. The server's part, which a
+command without a server does itself.
+
+How far an import of a file got is kept in the data directory until it is through: the same command goes on there. To
+load a block again changes nothing, so it does not matter when the note is a little old.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from headwater.control import Reply
+from headwater.errors import NotFound
+from headwater.exchange.block import Block, unpack
+from headwater.exchange.source import find_channel, run_on
+from headwater.files import write_atomically
+from headwater.logs import Log
+from headwater.model.series import SeriesKey, ValueType
+from headwater.registry.entities import Channel
+from headwater.services import Services
+from headwater.services.entries import ENTRY_ID, MEASUREMENT, channel_key
+from headwater.services.query import Column
+from headwater.store import Columns
+
+log = Log(__name__)
+
+COMMAND = "import"
+NOTES = "imports"
+NOTE_EVERY_S = 1.0
+_ENTRY_SERIES = (MEASUREMENT, (), ENTRY_ID, ValueType.INTEGER)
+
+
+class Loader:
+    """Loads blocks into one channel, in the thread of the event loop.
+
+    Entries keep their numbers where the channel had none when the import began. Else an entry keeps its number if that
+    is higher than every other, and gets the next one if not; one that the channel has already (there is one of its
+    time) keeps the number that it has there.
+    """
+
+    def __init__(self, services: Services, channel: Channel, *, keeps_numbers: bool) -> None:
+        self._services = services
+        self._channel_id = channel.id
+        self.keeps_numbers = keeps_numbers
+        self._last_id = services.entries.last_entry_id(channel.id)
+
+    async def store(self, block: Block) -> None:
+        """Return when the block is on disk. Raises NotFound when the channel is gone, StorageError."""
+        if not len(block):
+            return
+        services = self._services
+        await services.ingest.room()
+        taken: set[int] = set()
+        numbers = _numbers(block)
+        if numbers and not self.keeps_numbers:
+            await services.ingest.drain()
+            taken = await services.query.times(channel_key(self._channel_id), Column(ENTRY_ID, int), set(numbers))
+        channel = services.access.channel(self._channel_id)
+        if channel is None:
+            raise NotFound("the channel was deleted meanwhile")
+        # From here on nothing else happens on the loop: the numbers given out stay free until they are taken.
+        last_id = services.entries.last_entry_id(channel.id)
+        if self.keeps_numbers and last_id != self._last_id:
+            self.keeps_numbers = False  # somebody else writes entries, whose numbers must not be given twice
+        if numbers and not self.keeps_numbers:
+            numbers = _number(numbers, taken, last_id)
+            block = _renumbered(block, numbers, taken)
+        if len(block):
+            series = [(SeriesKey(channel.id, one[0], one[1]), one[2], one[3]) for one in block.series]
+            receipt = services.ingest.load(series, block.columns)
+            if numbers:
+                services.entries.loaded(channel, max(numbers.values()), max(numbers))
+            self._last_id = services.entries.last_entry_id(channel.id)
+            await receipt.wait()
+
+
+def _numbers(block: Block) -> dict[int, int]:
+    """The number of each entry in a block, by its time."""
+    if _ENTRY_SERIES not in block.series:
+        return {}
+    index, columns = block.series.index(_ENTRY_SERIES), block.columns[ValueType.INTEGER]
+    points = zip(columns.series_ids, columns.at_ns, columns.values, strict=True)
+    return {at_ns: value for series, at_ns, value in points if series == index}
+
+
+def _number(numbers: Mapping[int, int], taken: set[int], last_id: int) -> dict[int, int]:
+    """What the entries whose times are not taken are called in a channel whose last entry has this number."""
+    given: dict[int, int] = {}
+    for at_ns, number in numbers.items():
+        if at_ns not in taken:
+            last_id = given[at_ns] = max(last_id + 1, number)
+    return given
+
+
+def _renumbered(block: Block, numbers: Mapping[int, int], taken: set[int]) -> Block:
+    """A block with these numbers. What has a taken time loses its number, or, in a file of entries, is left out."""
+    index = block.series.index(_ENTRY_SERIES)
+    renumbered = Block(block.end_row, block.series, are_entries=block.are_entries)
+    for value_type, columns in block.columns.items():
+        kept = renumbered.columns[value_type] = Columns(value_type)
+        for series, at_ns, value in zip(columns.series_ids, columns.at_ns, columns.values, strict=True):
+            if value_type is ValueType.INTEGER and series == index:
+                if at_ns in numbers:
+                    kept.append(series, at_ns, numbers[at_ns])
+            elif not (block.are_entries and at_ns in taken):
+                kept.append(series, at_ns, value)
+    return renumbered
+
+
+class Import:
+    """One import that is under way, for a thread beside the event loop's."""
+
+    def __init__(
+        self,
+        services: Services,
+        loop: asyncio.AbstractEventLoop,
+        data: Path,
+        channel_text: str,
+        fingerprint: str | None,
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Args: `fingerprint`: what tells this import from others, None when it cannot go on where it stopped."""
+        self._loop = loop
+        self._now_s = now_s
+        self.channel: Channel = run_on(loop, lambda: find_channel(services.access.channels(), channel_text))
+        self._note = None if fingerprint is None else _note_path(data, self.channel, fingerprint)
+        note = _read_note(self._note)
+        self.resume_row = int(note.get("row", 0))
+        """Records up to this one are stored already."""
+        is_empty = run_on(loop, lambda: services.entries.last_entry_id(self.channel.id)) == 0
+        keeps_numbers = is_empty or bool(note.get("keeps_numbers"))
+        self._loader: Loader = run_on(loop, lambda: Loader(services, self.channel, keeps_numbers=keeps_numbers))
+        self._noted_at_s = -NOTE_EVERY_S
+
+    def store(self, block: Block) -> None:
+        """Return when the block is on disk. Raises HeadwaterError."""
+        if self._noted_at_s < 0:  # before the first point: who is killed then must find the channel to be empty
+            self._write_note(self.resume_row)
+        asyncio.run_coroutine_threadsafe(self._loader.store(block), self._loop).result()
+        if self._now_s() - self._noted_at_s >= NOTE_EVERY_S:
+            self._write_note(block.end_row)
+
+    def finish(self) -> None:
+        """All is stored."""
+        if self._note is not None:
+            self._note.unlink(missing_ok=True)
+
+    def _write_note(self, row: int) -> None:
+        self._noted_at_s = self._now_s()
+        if self._note is not None:
+            note = {"row": row, "keeps_numbers": self._loader.keeps_numbers}
+            self._note.parent.mkdir(mode=0o700, exist_ok=True)
+            write_atomically(self._note, json.dumps(note).encode(), 0o600)
+
+
+def _note_path(data: Path, channel: Channel, fingerprint: str) -> Path:
+    return data / NOTES / f"{channel.id}-{hashlib.sha256(fingerprint.encode()).hexdigest()[:32]}.json"
+
+
+def _read_note(path: Path | None) -> dict[str, Any]:
+    """What was noted; nothing where nothing can be read, which only costs time."""
+    if path is None or not path.exists():
+        return {}
+    try:
+        note = json.loads(path.read_bytes())
+    except ValueError:
+        note = None
+    return note if isinstance(note, dict) else {}
+
+
+class Imports:
+    """The server's part: answers the command `import`. To be made on the event loop's thread."""
+
+    def __init__(self, services: Services, data: Path) -> None:
+        self._services = services
+        self._data = data
+        self._loop = asyncio.get_running_loop()
+
+    def answer(self, request: Mapping[str, Any], reply: Reply) -> None:
+        """Take in what the command sends, and say of each block that it is on disk. Raises HeadwaterError."""
+        begun = Import(self._services, self._loop, self._data, str(request["channel"]), request["fingerprint"])
+        reply.inform(resume_row=begun.resume_row, channel=begun.channel.id)
+        points = 0
+        while (block := unpack(reply.read)) is not None:
+            begun.store(block)
+            points += len(block)
+            reply.inform(stored_row=block.end_row)
+        begun.finish()
+        log.info("imported into a channel", channel=begun.channel.id, points=points)

@@ -1,0 +1,225 @@
+"""The commands `export` and `import`: find who has the data directory, and show how it gets on."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple, Protocol
+
+import pyarrow as pa
+import pyarrow.ipc
+
+from headwater.backup.sources import REGISTRY
+from headwater.backup.taking import Counted
+from headwater.control import Answer, ask_server
+from headwater.errors import ConfigurationError, HeadwaterError
+from headwater.exchange import loading, source
+from headwater.exchange.block import Block, pack
+from headwater.exchange.formats import STANDARD_STREAM, Format
+from headwater.exchange.loading import Import
+from headwater.exchange.reading import BadLines, Reading, read_blocks
+from headwater.exchange.source import Records, Wanted, find_channel, records_of
+from headwater.exchange.writing import open_writer
+from headwater.instance import deaf_to_hang_up, hold_data_directory, running_pid
+from headwater.progress import Bar, shown_progress
+from headwater.settings import Settings
+from headwater.whole_files import Output, whole_file
+
+FINGERPRINT_BYTES = 2**20
+
+
+class Exported(NamedTuple):
+    records: int
+    losses: Counter[str]
+    """How often something had to be left out, by what it was."""
+
+
+class Imported(NamedTuple):
+    records: int
+    """That were read and can be used."""
+    points: int
+    """That were stored now; those that an earlier import had stored already are not among them."""
+    resumed_row: int
+    bad: BadLines
+
+
+def export_channel(
+    settings: Settings, channel: str, path: Path, chosen: Format, wanted: Wanted, *, may_replace: bool
+) -> Exported:
+    """Put records of a channel into a file, by way of the server if one runs. Raises HeadwaterError and OSError; then
+    there is no such file, or the one that was there before."""
+    _check_data(settings.data)
+    losses: Counter[str] = Counter()
+    records = 0
+    with _output(path, may_replace=may_replace) as output, shown_progress() as progress:
+        progress.begin("exporting", None)
+        with (
+            _records(settings, channel, wanted) as found,
+            open_writer(chosen, Counted(output, progress), found.schema, losses) as writer,
+        ):
+            for batch in found.batches:
+                writer.write_batch(batch)
+                records += batch.num_rows
+    return Exported(records, losses)
+
+
+def _check_data(data: Path) -> None:
+    if not (data / REGISTRY).exists() and running_pid(data) is None:
+        raise ConfigurationError(f"there is no data in {data}: name the right directory with --data")
+
+
+@contextmanager
+def _output(path: Path, *, may_replace: bool) -> Iterator[Output]:
+    if path != STANDARD_STREAM:
+        with whole_file(path, may_replace=may_replace) as output:
+            yield output
+        return
+    yield sys.stdout.buffer
+    sys.stdout.buffer.flush()
+
+
+@contextmanager
+def _records(settings: Settings, channel: str, wanted: Wanted) -> Iterator[Records]:
+    data = settings.data
+    if running_pid(data) is not None:
+        arguments = {"channel": channel, **wanted._asdict()}
+        with ask_server(data, source.COMMAND, **arguments) as answer:
+            # What Arrow raises when it reads less than it needs says nothing; why it was less does.
+            stream = pa.ipc.open_stream(pa.PythonFile(answer, mode="r"))
+            yield Records(stream.schema, _received(stream, answer))
+        return
+    from headwater.app import open_store  # it knows everything there is, which takes a second to load
+    from headwater.registry.opening import open_registry
+
+    with deaf_to_hang_up(), hold_data_directory(data), closing(open_registry(settings.registry_url)) as registry:
+        found = find_channel(registry.snapshot().channels, channel)
+        with closing(open_store(settings)) as store:
+            series = [one for one in store.catalogue() if one.key.bucket_id == found.id]
+            yield records_of(store, series, wanted)
+
+
+def _received(stream: Any, answer: Answer) -> Iterator[pa.RecordBatch]:
+    yield from stream
+    answer.read(1)  # the end, or why there is none
+
+
+# -- import ---------------------------------------------------------------------------------------------------------
+
+
+class Target(Protocol):
+    """Where an import goes."""
+
+    resume_row: int
+    """Records up to this one are stored already."""
+
+    def store(self, block: Block, /) -> None: ...
+    def finish(self) -> None: ...
+
+
+class _Server:
+    """A target by way of the running server. A block is sent while the one before is stored."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+        self._answers = answer.frames()
+        self._is_waiting = False
+        self.resume_row = int(self._next()["resume_row"])
+
+    def store(self, block: Block, /) -> None:
+        self._send(lambda: self._answer.write(pack(block)))
+        if self._is_waiting:
+            self._next()
+        self._is_waiting = True
+
+    def finish(self) -> None:
+        self._send(self._answer.end)
+        for _ in self._answers:
+            pass
+
+    def _send(self, send: Callable[[], None]) -> None:
+        try:
+            send()
+        except ConnectionError:
+            for _ in self._answers:  # it tells why it listens no more
+                pass
+            raise
+
+    def _next(self) -> dict[str, Any]:
+        frame = next(self._answers, None)
+        if not isinstance(frame, dict):
+            raise HeadwaterError("the server ended before it had answered")
+        return frame
+
+
+class _CountedInput:
+    """Tells the progress of what is read."""
+
+    closed = False
+
+    def __init__(self, file: BinaryIO, progress: Bar) -> None:
+        self._file = file
+        self._progress = progress
+
+    def read(self, size: int = -1, /) -> bytes:
+        data = self._file.read(size)
+        self._progress.advance(len(data))
+        return data
+
+
+def import_file(settings: Settings, path: Path, channel: str, chosen: Format, how: Reading) -> Imported:
+    """Store what is in a file as points of a channel, by way of the server if one runs.
+
+    Raises HeadwaterError and OSError; then what was read before is stored, and the same import goes on from there.
+    """
+    data = settings.data
+    _check_data(data)
+    file = nullcontext(sys.stdin.buffer) if path == STANDARD_STREAM else path.open("rb")
+    with file as opened, shown_progress() as progress:
+        fingerprint = None if path == STANDARD_STREAM else _fingerprint(opened, chosen, how)
+        progress.begin("importing", None if fingerprint is None else os.fstat(opened.fileno()).st_size)
+
+        def load(target: Target) -> Imported:
+            return _load(target, path, chosen, _CountedInput(opened, progress), how)
+
+        if running_pid(data) is not None:
+            with ask_server(data, loading.COMMAND, channel=channel, fingerprint=fingerprint) as answer:
+                return load(_Server(answer))
+        with deaf_to_hang_up(), hold_data_directory(data):
+            return asyncio.run(_import_alone(settings, channel, fingerprint, load))
+
+
+def _load(target: Target, path: Path, chosen: Format, opened: _CountedInput, how: Reading) -> Imported:
+    bad = BadLines(how.may_skip)
+    rows = points = 0
+    for block in read_blocks(chosen, path, opened, how, bad):
+        rows = max(rows, block.end_row)
+        if block.end_row > target.resume_row:
+            target.store(block)
+            points += len(block)
+    target.finish()
+    return Imported(rows - bad.count, points, target.resume_row, bad)
+
+
+async def _import_alone(
+    settings: Settings, channel: str, fingerprint: str | None, load: Callable[[Target], Imported]
+) -> Imported:
+    from headwater.app import open_services, open_store
+
+    with closing(await asyncio.to_thread(open_store, settings)) as store:
+        async with open_services(settings, store) as services:
+            loop = asyncio.get_running_loop()
+            return await asyncio.to_thread(lambda: load(Import(services, loop, settings.data, channel, fingerprint)))
+
+
+def _fingerprint(file: BinaryIO, chosen: Format, how: Reading) -> str:
+    """What tells the import of a file from that of another, or from one that reads it differently."""
+    begin = hashlib.sha256(file.read(FINGERPRINT_BYTES)).hexdigest()
+    file.seek(0)
+    kinds = sorted(how.kinds.items())
+    return repr((begin, os.fstat(file.fileno()).st_size, chosen.value, how.unit_ns, how.measurement, kinds))
