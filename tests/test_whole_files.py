@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import stat
 from pathlib import Path
 
@@ -62,3 +63,10 @@ def test_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="symbolic"), whole_file(tmp_path / "b.tar", may_replace=False):
         pass
     assert victim.read_bytes() == b"precious"
+
+
+def test_what_is_not_a_file_is_not_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ConfigurationError, match="ordinary"), whole_file(tmp_path / "pipe", may_replace=True):
+        pass
+    assert (tmp_path / "pipe").is_fifo()

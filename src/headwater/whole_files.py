@@ -39,6 +39,8 @@ def whole_file(path: Path, *, may_replace: bool) -> Iterator[Output]:
     """
     if not may_replace and path.exists():
         raise ConfigurationError(f"{path} exists already: choose another name, or add --replace")
+    if path.exists() and not path.is_file():
+        raise ConfigurationError(f"{path} is not an ordinary file, which could be replaced: choose another name")
     unfinished = path.with_name(path.name + ".new")
     with _open_alone(unfinished) as file:
         try:
@@ -96,6 +98,9 @@ class Begun:
             part, self._begin = self._begin[:size], self._begin[size:]
             return part
         return self._rest.read(size)
+
+    def close(self) -> None:
+        """Whoever opened the stream closes it."""
 
 
 def decompressed(source: Input) -> Input:

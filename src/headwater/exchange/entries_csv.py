@@ -37,6 +37,10 @@ class EntryRows:
         self._said_at_ns: int | None = None
         self._last_at_ns = 0
 
+    def pass_over(self, count: int) -> None:
+        """So many rows of the file are not in what comes."""
+        self._rows += count
+
     def blocks(self, texts: Sequence[pa.Array], numbers: Sequence[int]) -> Iterator[Block]:
         """The points of some rows, of which `numbers` are the places in the file. The number of an entry that has none
         is 0."""

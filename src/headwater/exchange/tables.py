@@ -51,6 +51,10 @@ class _Table:
         self._rows = 0
         self._time_at = roles.index(Role.TIME)
 
+    def pass_over(self, count: int) -> None:
+        """So many rows of the file are not in what comes."""
+        self._rows += count
+
     def _blocks(
         self, columns: Sequence[Column], found: list[pa.Array], wrong: Mapping[int, str], where: Sequence[str] | None
     ) -> Iterator[Block]:
@@ -170,6 +174,7 @@ def _rows_where(condition: pa.Array) -> list[int]:
 
 def read_csv(source: Input, how: Reading, bad: BadLines) -> Iterator[Block]:
     """Rows of a CSV file with a header; of ThingSpeak's own if it has a column `created_at` and no `time`."""
+    table: TextTable | EntryRows | None = None
     skipped: list[int] = []
     reasons: list[tuple[str, str]] = []
 
@@ -180,6 +185,8 @@ def read_csv(source: Input, how: Reading, bad: BadLines) -> Iterator[Block]:
         return "skip" if how.may_skip else "error"
 
     def new_bad_rows() -> None:
+        if table is not None:
+            table.pass_over(len(reasons))
         for where, reason in reasons:
             bad.add(where, reason)
         reasons.clear()
@@ -187,7 +194,7 @@ def read_csv(source: Input, how: Reading, bad: BadLines) -> Iterator[Block]:
     try:
         labels, stream = _open_csv(source, skip)
         is_thingspeak = CREATED_AT in labels and TIME not in labels and TIME not in how.kinds.values()
-        table: TextTable | EntryRows = EntryRows(labels, bad) if is_thingspeak else TextTable(labels, how, bad, "row")
+        table = EntryRows(labels, bad) if is_thingspeak else TextTable(labels, how, bad, "row")
         last = 1
         for batch in stream:
             new_bad_rows()

@@ -29,7 +29,7 @@ from headwater.exchange.writing import open_writer
 from headwater.instance import deaf_to_hang_up, hold_data_directory, running_pid
 from headwater.progress import Bar, shown_progress
 from headwater.settings import Settings
-from headwater.whole_files import Output, whole_file
+from headwater.whole_files import Begun, Output, whole_file
 
 FINGERPRINT_BYTES = 2**20
 
@@ -91,7 +91,7 @@ def _records(settings: Settings, channel: str, wanted: Wanted) -> Iterator[Recor
         arguments = {"channel": channel, **wanted._asdict()}
         with ask_server(data, source.COMMAND, **arguments) as answer:
             # What Arrow raises when it reads less than it needs says nothing; why it was less does.
-            stream = pa.ipc.open_stream(pa.PythonFile(answer, mode="r"))
+            stream = pa.ipc.open_stream(pa.PythonFile(Begun(b"", answer), mode="r"))
             yield Records(stream.schema, _received(stream, answer))
         return
     from headwater.app import open_store  # it knows everything there is, which takes a second to load
