@@ -188,10 +188,10 @@ def unpack(read: Callable[[int], bytes]) -> Block | None:
     head = read(_LENGTH.size)
     if not head:
         return None
-    (size,) = _LENGTH.unpack(head)
-    if size > MAX_BLOCK_BYTES:
-        raise BadRequest("what was sent is no block of points")
     try:
+        (size,) = _LENGTH.unpack(head)
+        if size > MAX_BLOCK_BYTES:
+            raise ValueError("a block that is too large")
         packed = msgspec.msgpack.decode(read(size), type=_Packed)
         series = [(measurement, tags, name, ValueType(number)) for measurement, tags, name, number in packed.series]
         block = Block(packed.end_row, series, are_entries=packed.are_entries)

@@ -1,0 +1,177 @@
+"""Blocks of points into a channel: their numbers, and what is there of them however often they come."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from headwater.app import open_services
+from headwater.errors import NotFound, StorageError
+from headwater.exchange.block import Block, BlockBuilder
+from headwater.exchange.loading import NOTES, Import, Loader
+from headwater.exchange.source import Wanted, records_of
+from headwater.model.series import Value
+from headwater.registry.entities import Channel, ChannelSettings
+from headwater.services import Services
+from headwater.services.entries import EntryUpdate
+from headwater.settings import Settings
+from headwater.store import Batch
+from headwater.store.memory import MemoryStore
+
+
+class BrokenStore(MemoryStore):
+    """Can be told to refuse."""
+
+    is_full = False
+
+    def append(self, batch: Batch) -> None:
+        if self.is_full:
+            raise StorageError("the disk is full")
+        super().append(batch)
+
+
+class House(NamedTuple):
+    services: Services
+    store: BrokenStore
+    channel: Channel
+    data: Path
+
+    def loader(self) -> Loader:
+        is_empty = self.services.entries.last_entry_id(self.channel.id) == 0
+        return Loader(self.services, self.channel, keeps_numbers=is_empty)
+
+    async def entries(self) -> list[tuple[int, int, dict[int, str]]]:
+        found = await self.services.entries.newest(self.channel, None)
+        return [(entry.at_ns, entry.entry_id, dict(entry.fields)) for entry in found]
+
+    async def write(self, at_ns: int, text: str) -> int:
+        update = EntryUpdate({1: text}, created_at_ns=at_ns)
+        entry, receipt = self.services.entries.write(self.channel, update, at_ns)
+        await receipt.wait()
+        return entry.entry_id
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    async with open_house(tmp_path) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def open_house(data: Path) -> AsyncIterator[House]:
+    store = BrokenStore()
+    async with open_services(replace(Settings(), data=data), store) as services:
+        account = await services.accounts.add("ada", "a long password", is_admin=False)
+        channel = await services.channels.create(account.id, ChannelSettings())
+        yield House(services, store, channel, data)
+
+
+def entries(*rows: tuple[int, int, str], are_entries: bool = True) -> Block:
+    """A block of entries: time, number and field 1, as texts that need to be kept."""
+    builder = BlockBuilder()
+    for at_ns, number, text in rows:
+        builder.add("entry", (), "entry_id", at_ns, number)
+        builder.add("entry", (), "field1.text", at_ns, text)
+    return builder.take(len(rows), are_entries=are_entries)
+
+
+def points(*rows: tuple[str, int, Value]) -> Block:
+    builder = BlockBuilder()
+    for name, at_ns, value in rows:
+        builder.add("m", (("tag", "x"),), name, at_ns, value)
+    return builder.take(len(rows))
+
+
+def numbers(found: Sequence[tuple[int, int, dict[int, str]]]) -> list[tuple[int, int]]:
+    return [(at_ns, number) for at_ns, number, _ in found]
+
+
+async def test_an_empty_channel_gets_the_numbers_of_the_file(house: House) -> None:
+    loader = house.loader()
+    await loader.store(entries((10, 5, "a"), (20, 3, "b")))
+    await loader.store(entries((30, 4, "c")))
+    assert await house.entries() == [(10, 5, {1: "a"}), (20, 3, {1: "b"}), (30, 4, {1: "c"})]
+    assert await house.write(40, "d") == 6
+
+
+async def test_another_channel_numbers_on_and_the_second_time_changes_nothing(house: House) -> None:
+    for at_ns in (10, 20):
+        await house.write(at_ns, "own")
+    for _ in range(2):
+        loader = house.loader()
+        await loader.store(entries((20, 1, "taken"), (21, 1, "b"), (22, 9, "c")))
+        await loader.store(entries((30, 2, "d")))
+        found = await house.entries()
+        assert numbers(found) == [(10, 1), (20, 2), (21, 3), (22, 9), (30, 10)]
+        assert [fields[1] for _, _, fields in found] == ["own", "own", "b", "c", "d"]
+    assert await house.write(40, "e") == 11
+
+
+async def test_points_of_any_table_take_the_place_of_those_there(house: House) -> None:
+    await house.write(10, "20.50")
+    await house.loader().store(entries((10, 7, "2.050e1"), are_entries=False))
+    assert await house.entries() == [(10, 1, {1: "2.050e1"})]
+
+
+async def test_numbers_are_not_given_twice_when_a_device_writes_meanwhile(house: House) -> None:
+    loader = house.loader()
+    await loader.store(entries((10, 1, "a"), (20, 2, "b")))
+    assert await house.write(15, "device") == 3
+    await loader.store(entries((30, 3, "c"), (40, 4, "d")))
+    assert sorted(number for _, number in numbers(await house.entries())) == [1, 2, 3, 4, 5]
+    assert not loader.keeps_numbers
+
+
+async def test_a_block_is_one_transaction_and_refused_as_a_whole(house: House) -> None:
+    loader = house.loader()
+    house.store.is_full = True
+    with pytest.raises(StorageError, match="full"):
+        await loader.store(points(("a", 1, 1.0), ("b", 1, "x"), ("c", 1, True)))
+    house.store.is_full = False
+    assert not list(house.store.catalogue())
+    await loader.store(points(("a", 1, 1.0), ("b", 1, "x"), ("c", 1, True)))
+    series = house.services.query.series_of(house.channel.id)
+    (batch,) = records_of(house.store, series, Wanted()).batches
+    assert batch.drop_columns(["time"]).to_pylist() == [
+        {"measurement": "m", "tag:tag": "x", "a:float": 1.0, "b:string": "x", "c:boolean": True}
+    ]
+
+
+async def test_a_channel_that_is_deleted_meanwhile(house: House) -> None:
+    loader = house.loader()
+    await loader.store(points(("a", 1, 1.0)))
+    await house.services.channels.delete(house.channel.account_id, house.channel.id)
+    with pytest.raises(NotFound, match="deleted"):
+        await loader.store(points(("a", 2, 1.0)))
+    assert not list(house.store.catalogue())
+
+
+async def test_an_import_goes_on_where_it_stopped(house: House) -> None:
+    loop = asyncio.get_running_loop()
+    now_s = 0.0
+
+    def begin(fingerprint: str | None) -> Import:
+        return Import(house.services, loop, house.data, str(house.channel.id), fingerprint, lambda: now_s)
+
+    first = await asyncio.to_thread(begin, "file")
+    assert first.resume_row == 0
+    await asyncio.to_thread(first.store, entries((10, 5, "a"), (20, 3, "b")))
+    now_s = 2.0
+    await asyncio.to_thread(first.store, entries((30, 2, "c"), (40, 4, "d"), (50, 1, "e")))
+    again = await asyncio.to_thread(begin, "file")
+    assert again.resume_row == 3
+    await asyncio.to_thread(again.store, entries((60, 6, "f"), (70, 0, "g")))
+    assert [number for _, number in numbers(await house.entries())] == [5, 3, 2, 4, 1, 6, 0]
+    assert (await asyncio.to_thread(begin, "another file")).resume_row == 0
+    assert (await asyncio.to_thread(begin, None)).resume_row == 0
+    (note,) = (house.data / NOTES).iterdir()
+    note.write_bytes(b"\xff half")
+    assert (await asyncio.to_thread(begin, "file")).resume_row == 0
+    await asyncio.to_thread(again.finish)
+    assert not list((house.data / NOTES).iterdir())
