@@ -30,6 +30,15 @@ def fail(request: Mapping[str, Any], reply: Reply) -> None:
     raise ZeroDivisionError
 
 
+def count(request: Mapping[str, Any], reply: Reply) -> None:
+    begin = reply.read(request["begin"])
+    reply.inform(begin=begin.decode())
+    size = 0
+    while part := reply.read(1_000_000):
+        size += len(part)
+    reply.inform(size=size)
+
+
 @pytest.fixture(params=["short", "a-name-" + "of-many-letters-" * 8])
 def data(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     directory = tmp_path / str(request.param)
@@ -40,7 +49,7 @@ def data(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 @pytest.fixture
 def control(data: Path) -> Iterator[ControlSocket]:
     (data / SOCKET_NAME).write_text("what a server that was killed left behind")
-    with closing(ControlSocket(data, {"echo": echo, "refuse": refuse, "fail": fail})) as opened:
+    with closing(ControlSocket(data, {"echo": echo, "refuse": refuse, "fail": fail, "count": count})) as opened:
         yield opened
 
 
@@ -111,3 +120,21 @@ def test_closing_cuts_off_an_answer_that_nobody_reads(data: Path) -> None:
     assert not (data / SOCKET_NAME).exists()
     with pytest.raises(HeadwaterError, match="cannot be reached"), ask_server(data, "pour"):
         pass
+
+
+def test_a_command_sends_data_behind_its_request(control: ControlSocket, data: Path) -> None:
+    with ask_server(data, "count", begin=7) as answer:
+        answer.write(b"beg")
+        answer.write(b"innin" + b"x" * (3 * MAX_FRAME_BYTES))
+        answer.end()
+        assert list(answer.frames()) == [{"begin": "beginni"}, {"size": 3 * MAX_FRAME_BYTES + 1}]
+
+
+def test_a_command_that_ends_in_the_middle_is_no_end_of_data(control: ControlSocket, data: Path) -> None:
+    with ask_server(data, "count", begin=2) as answer:
+        answer.write(b"four")
+        frames = answer.frames()
+        assert next(frames) == {"begin": "fo"}
+        answer._connection.shutdown(socket.SHUT_WR)
+        with pytest.raises(HeadwaterError, match="the command ended in the middle"):
+            next(frames)

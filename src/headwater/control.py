@@ -169,9 +169,8 @@ class ControlSocket:
 
     def _answer(self, connection: socket.socket) -> None:
         try:
-            with connection:
+            with connection, connection.makefile("rb") as stream:
                 connection.settimeout(PATIENCE_S)
-                stream = connection.makefile("rb")
                 reply = Reply(connection, stream)
                 try:
                     request = _read_request(stream)

@@ -100,6 +100,12 @@ async def test_an_empty_channel_gets_the_numbers_of_the_file(house: House) -> No
     assert await house.write(40, "d") == 6
 
 
+async def test_entries_without_numbers_get_some(house: House) -> None:
+    for _ in range(2):
+        await house.loader().store(entries((10, 0, "a"), (20, 0, "b")))
+        assert numbers(await house.entries()) == [(10, 1), (20, 2)]
+
+
 async def test_another_channel_numbers_on_and_the_second_time_changes_nothing(house: House) -> None:
     for at_ns in (10, 20):
         await house.write(at_ns, "own")
@@ -166,8 +172,8 @@ async def test_an_import_goes_on_where_it_stopped(house: House) -> None:
     await asyncio.to_thread(first.store, entries((30, 2, "c"), (40, 4, "d"), (50, 1, "e")))
     again = await asyncio.to_thread(begin, "file")
     assert again.resume_row == 3
-    await asyncio.to_thread(again.store, entries((60, 6, "f"), (70, 0, "g")))
-    assert [number for _, number in numbers(await house.entries())] == [5, 3, 2, 4, 1, 6, 0]
+    await asyncio.to_thread(again.store, entries((60, 6, "f"), (70, 9, "g")))
+    assert [number for _, number in numbers(await house.entries())] == [5, 3, 2, 4, 1, 6, 9]
     assert (await asyncio.to_thread(begin, "another file")).resume_row == 0
     assert (await asyncio.to_thread(begin, None)).resume_row == 0
     (note,) = (house.data / NOTES).iterdir()

@@ -58,6 +58,8 @@ class Loader:
         await services.ingest.room()
         taken: set[int] = set()
         numbers = _numbers(block)
+        if numbers and min(numbers.values()) < 1:  # a file that does not number its entries
+            self.keeps_numbers = False
         if numbers and not self.keeps_numbers:
             await services.ingest.drain()
             taken = await services.query.times(channel_key(self._channel_id), Column(ENTRY_ID, int), set(numbers))
@@ -68,6 +70,8 @@ class Loader:
         last_id = services.entries.last_entry_id(channel.id)
         if self.keeps_numbers and last_id != self._last_id:
             self.keeps_numbers = False  # somebody else writes entries, whose numbers must not be given twice
+            await self.store(block)
+            return
         if numbers and not self.keeps_numbers:
             numbers = _number(numbers, taken, last_id)
             block = _renumbered(block, numbers, taken)
