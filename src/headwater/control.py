@@ -61,7 +61,8 @@ class _Frames:
 
     def _send(self, kind: bytes, content: bytes | memoryview) -> None:
         self._connection.sendall(_FRAME.pack(kind, len(content)))
-        self._connection.sendall(content)
+        if content:  # who got a last frame without any may be gone already
+            self._connection.sendall(content)
 
     def frames(self) -> Iterator[dict[str, Any] | bytes]:
         """Information and data as they come. Raises HeadwaterError with the other side's words when it cannot do what
