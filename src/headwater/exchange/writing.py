@@ -158,7 +158,11 @@ class _Lines:
     def write_batch(self, batch: pa.RecordBatch, /) -> None:
         times = batch.column(0).cast(pa.int64()).to_pylist()
         keys = zip(*(batch.column(n).to_pylist() for n in self._key_columns), strict=True)
-        fields = [self._rendered(c, batch.column(n)) for n, c in enumerate(self._columns) if c.role is Role.FIELD]
+        numbers = [n for n, c in enumerate(self._columns) if c.role is Role.FIELD]
+        fields = [self._rendered(self._columns[n], batch.column(n)) for n in numbers]
+        names = [self._columns[n].name for n in numbers]
+        # Of a name that stands twice in a line, one value would be lost: another type has a line of its own.
+        repeated = [n for n, name in enumerate(names) if name in names[:n]]
         lines = []
         for at_ns, key, values in zip(times, keys, zip(*fields, strict=True), strict=True):
             if key not in self._heads:
@@ -169,8 +173,12 @@ class _Lines:
                 self._losses["values of series with a name that no line can hold"] += len(found)
             elif not TIME_MIN_NS <= at_ns <= TIME_MAX_NS:
                 self._losses["values at a time that no line can hold"] += len(found)
-            elif found:
-                lines.append(f"{head} {','.join(found)} {at_ns}\n")
+            elif not repeated:
+                lines.append(f"{head} {','.join(found)} {at_ns}\n" if found else "")
+            else:
+                alone = [text for n in repeated if (text := values[n]) is not None]
+                together = [text for n, text in enumerate(values) if text is not None and n not in repeated]
+                lines += [f"{head} {text} {at_ns}\n" for text in [*([",".join(together)] if together else []), *alone]]
         self._file.write("".join(lines).encode())
 
     def _head(self, key: Sequence[str | None]) -> str | None:
