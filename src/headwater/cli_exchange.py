@@ -40,8 +40,8 @@ def add_commands(command_line: typer.Typer) -> None:
     )(import_file)
     command_line.command(
         "query",
-        epilog='Examples: headwater query \'SELECT time, field1 FROM "garden"."entry" ORDER BY time\'  ·  headwater query '
-        "--account anna --format csv 'SELECT ...' /tmp/garden.csv",
+        epilog='Examples: headwater query \'SELECT time, field1 FROM "garden"."entry" ORDER BY time\'  ·  '
+        "headwater query --account anna --format csv 'SELECT ...' /tmp/garden.csv",
     )(query_in_sql)
 
 
