@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -105,7 +108,7 @@ def import_file(
     Works while the server runs. Interrupted, the same command goes on where it was; a file that is imported twice is
     there once. docs/exchange.md describes the formats.
     """
-    with one_line_errors():
+    with _ending_at_once(), one_line_errors():
         settings = load_for_command(data, config)
         from headwater.exchange import terminal
         from headwater.exchange.formats import format_of
@@ -124,6 +127,18 @@ def import_file(
             typer.echo(f"headwater: passed over: {done.bad.count - len(done.bad.told)} more", err=True)
         resumed = f", from record {done.resumed_row + 1} on" if done.resumed_row else ""
         typer.echo(f"{done.records} records imported{resumed}: {done.points} points", err=True)
+
+
+@contextmanager
+def _ending_at_once() -> Iterator[None]:
+    """End the process without waiting when reading was given up: PyArrow's threads may still be asking for more of the
+    file, and an interpreter that is taken down under them is aborted."""
+    try:
+        yield
+    except typer.Exit as end:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(end.exit_code)
 
 
 def _time_ns(option: str, text: str | None) -> int | None:

@@ -32,7 +32,13 @@ def test_a_query_beside_a_server_and_without_one(tmp_path: Path) -> None:
         lines = headwater("query", QUERY, *at, "--format", "json").splitlines()
         assert [json.loads(line) for line in lines] == [{"entry_id": 1, "field1": 1.5}, {"entry_id": 2, "field1": 2.5}]
         table = headwater(
-            "query", "SELECT time, field1 FROM entry LIMIT 1", *at, "--bucket", "garden", "--format", "table"
+            "query",
+            "SELECT time, field1 FROM entry ORDER BY time LIMIT 1",
+            *at,
+            "--bucket",
+            "garden",
+            "--format",
+            "table",
         )
         assert "time" in table
         assert "T" in table

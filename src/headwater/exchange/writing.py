@@ -161,8 +161,7 @@ class _Lines:
         numbers = [n for n, c in enumerate(self._columns) if c.role is Role.FIELD]
         fields = [self._rendered(self._columns[n], batch.column(n)) for n in numbers]
         names = [self._columns[n].name for n in numbers]
-        # Of a name that stands twice in a line, one value would be lost: another type has a line of its own.
-        repeated = [n for n, name in enumerate(names) if name in names[:n]]
+        is_repeated = len(set(names)) < len(names)
         lines = []
         for at_ns, key, values in zip(times, keys, zip(*fields, strict=True), strict=True):
             if key not in self._heads:
@@ -173,12 +172,10 @@ class _Lines:
                 self._losses["values of series with a name that no line can hold"] += len(found)
             elif not TIME_MIN_NS <= at_ns <= TIME_MAX_NS:
                 self._losses["values at a time that no line can hold"] += len(found)
-            elif not repeated:
+            elif not is_repeated:
                 lines.append(f"{head} {','.join(found)} {at_ns}\n" if found else "")
             else:
-                alone = [text for n in repeated if (text := values[n]) is not None]
-                together = [text for n, text in enumerate(values) if text is not None and n not in repeated]
-                lines += [f"{head} {text} {at_ns}\n" for text in [*([",".join(together)] if together else []), *alone]]
+                lines += [f"{head} {','.join(texts)} {at_ns}\n" for texts in _without_repeats(names, values)]
         self._file.write("".join(lines).encode())
 
     def _head(self, key: Sequence[str | None]) -> str | None:
@@ -212,3 +209,16 @@ class _Lines:
 
     def close(self) -> None:
         """Nothing stands at the end."""
+
+
+def _without_repeats(names: Sequence[str], values: Sequence[str | None]) -> list[list[str]]:
+    """The fields of one record in lines: of a name that stood twice in a line, one value would be lost."""
+    lines: list[dict[str, str]] = []
+    for name, text in zip(names, values, strict=True):
+        if text is None:
+            continue
+        line = next((line for line in lines if name not in line), None)
+        if line is None:
+            lines.append(line := {})
+        line[name] = text
+    return [list(line.values()) for line in lines]
