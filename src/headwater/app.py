@@ -204,7 +204,6 @@ async def open_services(settings: Settings, store: Store) -> AsyncIterator[Servi
         stack.enter_context(closing(StoreUpkeep(store)))
         deleting = Deleting(ingest, catalogue, store)
         stack.push_async_callback(deleting.close)
-        await deleting.finish_interrupted()
         # Above the store: what is deleted in the registry is deleted there too, also while the server stops.
         worker = RegistryWorker(open_registry(settings.registry_url))
         stack.push_async_callback(worker.close)
@@ -222,6 +221,7 @@ async def open_services(settings: Settings, store: Store) -> AsyncIterator[Servi
         )
         await rollups.load(snapshot.rollups)
         deleting.on_deleting(rollups.on_deleting)
+        await deleting.finish_interrupted()
         query.use_rollups(rollups)
         entries = Entries(ingest, query, catalogue, deleting, horizons)
         await entries.recover()

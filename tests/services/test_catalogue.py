@@ -121,5 +121,19 @@ def test_of_two_stored_series_of_one_field_the_later_one_counts() -> None:
     later = [Series(2 * BLOCK + number, KEY, field, ValueType.FLOAT) for number, field in enumerate("ba")]
     catalogue = Catalogue([*first, *later])
     assert sorted(catalogue.of_bucket(1)) == later
-    assert sorted(catalogue.superseded) == [series.id for series in first]
+    assert (sorted(catalogue.unfinished[1].series), catalogue.unfinished[1].is_clear) == (first, False)
     assert catalogue.create(KEY, "c", ValueType.FLOAT).id == 2 * BLOCK + 2
+
+
+@given(st.sets(st.integers(1, 300), min_size=1), st.booleans())
+def test_series_of_which_a_notice_says_that_they_go_are_not_there(doomed: set[int], is_clear: bool) -> None:
+    series = [Series(number, KEY, str(number), ValueType.FLOAT) for number in range(1, 301)]
+    before = Catalogue(series)
+    gone = [one for one in series if one.id in doomed]
+    notice = before.make_notice(1, gone, is_clear=is_clear)
+    again = Catalogue([*series, notice])
+    assert sorted(again.of_bucket(1)) == [one for one in series if one.id not in doomed]
+    assert again.bucket_ids() == ([1] if len(doomed) < 300 else [])
+    assert sorted(again.unfinished[1].series) == sorted([*gone, notice])
+    assert again.unfinished[1].is_clear is is_clear
+    assert again.create(KEY._replace(bucket_id=2), "a", ValueType.FLOAT).id > notice.id > 300

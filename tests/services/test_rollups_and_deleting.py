@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import AsyncIterator
 
 import pytest
 
+from gated_store import until
 from headwater.services.selecting import SeriesFilter
 from headwater.store.memory import MemoryStore
 from headwater.store.windows import EARLIEST_NS
@@ -52,3 +55,40 @@ async def test_the_whole_bucket_takes_all_results_along_at_once(farm: Farm) -> N
     await farm.keep()
     assert farm.results("f.sum") == {NOW_NS: 3.0}
     assert farm.results("g.sum") == {}
+
+
+async def test_a_clear_in_the_middle_of_which_the_process_ends_leaves_no_old_results(farm: Farm) -> None:
+    (state,) = farm.rollups.of(SOURCE)
+    async with state.computing:  # so far a clear comes while a rule is at work
+        clearing = asyncio.ensure_future(farm.deleting.clear_bucket(SOURCE))
+        await asyncio.sleep(0)
+        await farm.write("f", NOW_NS + HOUR_NS, 7.0)
+        again = Farm(farm.store, lambda: NOW_NS)
+        await again.rollups.load([rule()])
+        await again.deleting.finish_interrupted()
+        await again.keep()
+        assert again.results("f.sum") == {NOW_NS + HOUR_NS: 7.0}
+        assert again.results("g.sum") == {}
+        await again.close()
+    await clearing
+
+
+async def test_results_that_were_about_to_go_when_the_process_ended_are_gone(farm: Farm) -> None:
+    store = farm.store
+    assert isinstance(store, MemoryStore)
+    delete, may_delete = store.delete, threading.Event()
+    store.delete = lambda *a, **k: (may_delete.wait(10), delete(*a, **k))[1]  # type: ignore[method-assign]
+    clearing = asyncio.ensure_future(farm.deleting.clear_bucket(SOURCE))
+    await until(lambda: farm.catalogue.series_ids(TARGET) == [])
+    store.delete = delete  # type: ignore[method-assign]
+    await asyncio.sleep(0.01)
+    again = Farm(store, lambda: NOW_NS)
+    await again.rollups.load([rule()])
+    await again.deleting.finish_interrupted()
+    await again.write("f", NOW_NS + HOUR_NS, 7.0)
+    await again.keep()
+    assert again.results("f.sum") == {NOW_NS + HOUR_NS: 7.0}
+    assert again.results("g.sum") == {}
+    await again.close()
+    may_delete.set()
+    await clearing

@@ -9,10 +9,12 @@ every field more takes 0.1 KB.
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Iterable, Iterator
 
 from headwater.model.series import CLASS_OF, TYPE_OF, Series, SeriesKey, ValueType
+from headwater.services.deletion_notices import is_notice, is_of_clear, make_notice, noticed_ids
 from headwater.services.measurements import Measurement, tag_value
 from headwater.services.selecting import SeriesFilter
 from headwater.store.cancellation import Cancellation
@@ -20,6 +22,14 @@ from headwater.store.cancellation import Cancellation
 BLOCK = 32
 """Series ids are handed out in blocks, one key at a time: the fields of a channel then lie side by side in the
 sorted part of the store, and reading a whole channel reads one range."""
+
+
+@dataclasses.dataclass(slots=True)
+class Unfinished:
+    """Stored series of a bucket that were to be deleted when the process ended, with the notices of it."""
+
+    series: list[Series] = dataclasses.field(default_factory=list)
+    is_clear: bool = False
 
 
 class Catalogue:
@@ -32,10 +42,21 @@ class Catalogue:
         self._used_ids: dict[SeriesKey, int] = {}
         """The last id of keys whose last series was forgotten and that have others."""
         self._next_block = 1
-        self.superseded: list[int] = []
-        """Stored series that another one has taken the place of: the process ended before they were deleted."""
+        self.unfinished: dict[int, Unfinished] = {}
+        """By bucket; to be deleted before anything else happens. They are not in the catalogue any more."""
+        series = list(series)
+        doomed: set[int] = set()
+        for notice in filter(is_notice, series):
+            doomed.update(noticed_ids(notice))
+            unfinished = self._unfinished(-notice.key.bucket_id)
+            unfinished.series.append(notice)
+            unfinished.is_clear |= is_of_clear(notice)
         for one in series:
-            self._add(one)
+            self._next_block = max(self._next_block, one.id // BLOCK + 1)
+            if one.id in doomed:
+                self._unfinished(one.key.bucket_id).series.append(one)
+            elif not is_notice(one):
+                self._add(one)
 
     def _add(self, series: Series) -> Series:
         """Make a series known. Answers it with texts that are shared with others."""
@@ -48,12 +69,15 @@ class Catalogue:
         fields = ids.setdefault(CLASS_OF[series.type], {})
         superseded = fields.pop(field, None)  # and added at the end: ids ascend
         if superseded is not None:
-            self.superseded.append(superseded)
+            self._unfinished(series.key.bucket_id).series.append(series._replace(id=superseded))
         fields[field] = series.id
         if superseded is None:
             self._measurement(series.key).add_series(field, series.type)
         self._next_block = max(self._next_block, series.id // BLOCK + 1)
         return series
+
+    def _unfinished(self, bucket_id: int) -> Unfinished:
+        return self.unfinished.setdefault(bucket_id, Unfinished())
 
     def _measurement(self, key: SeriesKey) -> Measurement:
         measurements = self._buckets.setdefault(key.bucket_id, {})
@@ -198,6 +222,12 @@ class Catalogue:
                 del measurements[name]
             if not measurements:
                 del self._buckets[bucket_id]
+
+    def make_notice(self, bucket_id: int, series: Iterable[Series], *, is_clear: bool) -> Series:
+        """What says on disk that series which were forgotten are to be deleted. The caller stores it."""
+        notice_id = self._next_block * BLOCK
+        self._next_block += 1
+        return make_notice(notice_id, bucket_id, (one.id for one in series), is_clear=is_clear)
 
 
 def _with_shared_texts(key: SeriesKey) -> SeriesKey:

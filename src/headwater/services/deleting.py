@@ -3,7 +3,8 @@
 Deletions are carried out one after another, between two commits: all that was acknowledged before is deleted, and what
 is deleted is deleted on disk when the call returns. With bounds of time, points go and their series stay. Without any,
 the series go too, at once: what is written from then on is written to new series, which the deletion does not touch, so
-nothing that is written meanwhile is lost, and nothing that was deleted comes back.
+nothing that is written meanwhile is lost, and nothing that was deleted comes back. Not even when the process ends in
+the middle: before the first of what is written from then on is on disk, a notice is, and the next start goes on.
 
 Whoever makes something of points (a rollup) takes part with a hook, see `Deleting.on_deleting`.
 """
@@ -66,10 +67,11 @@ class Deleting:
         self._hooks.append(hook)
 
     async def finish_interrupted(self) -> None:
-        """Delete what was about to be deleted when the process ended; call once at start."""
-        superseded, self._catalogue.superseded = self._catalogue.superseded, []
-        if superseded:
-            await self._ingest.run_between_commits(lambda: self._store.delete(superseded))
+        """Delete what was about to be deleted when the process ended; call once at start, when all hooks are there.
+        Raises StorageError."""
+        unfinished, self._catalogue.unfinished = self._catalogue.unfinished, {}
+        for bucket_id, found in unfinished.items():
+            await self._carry_out_whole(Deletion(bucket_id, found.series, None, None, found.is_clear))
 
     async def delete(self, wanted: SeriesFilter, *, start_ns: int | None = None, end_ns: int | None = None) -> None:
         """Delete the points of the chosen series in [start, end); without bounds, the series too. Raises
@@ -104,7 +106,7 @@ class Deleting:
     ) -> None:
         if start_ns is None and end_ns is None:
             # Before anything is waited for: a caller that keeps something about a bucket changes it in the same step.
-            self._catalogue.forget(series)
+            series = self._ingest.forget(bucket_id, series, is_clear=is_clear)
             series += self._undeleted.pop(bucket_id, [])
             work = self._carry_out_whole
         else:

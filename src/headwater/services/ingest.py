@@ -27,11 +27,13 @@ from headwater.model.series import (
     INTEGER_MIN,
     TYPE_OF,
     UNSIGNED_MAX,
+    Series,
     SeriesKey,
     Unsigned,
     ValueType,
 )
 from headwater.services.catalogue import Catalogue
+from headwater.services.deletion_notices import is_notice
 from headwater.services.promise import Promise
 from headwater.store import Batch, Columns, Store
 
@@ -243,6 +245,16 @@ class Ingest:
             self._flush()
         return receipt
 
+    def forget(self, bucket_id: int, series: list[Series], *, is_clear: bool) -> list[Series]:
+        """Let what is written from here on go to new series. Answers what the caller is to delete then: those, and a
+        notice of it, which is on disk before anything that is written from here on."""
+        self._catalogue.forget(series)
+        if not series:
+            return []
+        notice = self._catalogue.make_notice(bucket_id, series, is_clear=is_clear)
+        self._open.batch.new_series.append(notice)
+        return [*series, notice]
+
     def _begin_batch(self) -> None:
         if self._is_closed:
             raise Overloaded("the server is shutting down; try again later")
@@ -304,7 +316,7 @@ class Ingest:
             if not self._is_failing:  # once an episode: commits are many
                 log.error("storing failed", points=sealed.points, reason=str(error), cause=repr(error.__cause__))
             # The series are known in memory by now, so a later batch has to introduce them to the store.
-            self._open.batch.new_series[:0] = sealed.batch.new_series
+            self._open.batch.new_series[:0] = self._still_needed(sealed.batch.new_series)
             if self._marker is not None:
                 self._marker.forget()
         self._is_failing = error is not None
@@ -316,8 +328,18 @@ class Ingest:
             self._untold.extend(sealed.observed)
         self._make_room()
 
+    def _still_needed(self, series: Sequence[Series]) -> list[Series]:
+        """Those of some series that were not stored which were not deleted meanwhile, or have points waiting."""
+        used = set[int]().union(*(columns.series_ids for columns in self._open.batch.columns.values()))
+        find = self._catalogue.find
+        return [
+            one
+            for one in series
+            if one.id in used or is_notice(one) or find(one.key, one.field, CLASS_OF[one.type]) == one.id
+        ]
+
     def _schedule_next(self) -> None:
-        if not self._open.points:
+        if not self._open.points and not self._open.is_urgent:
             return
         loop = asyncio.get_running_loop()
         due_s = self._open.opened_at_s + self._limits.flush_interval_s
@@ -392,7 +414,7 @@ class Ingest:
 
     async def drain(self) -> None:
         """Return when everything taken in so far is on disk (or has failed)."""
-        last = self._open if self._open.points else self._committing
+        last = self._open if self._open.points or self._open.batch.new_series else self._committing
         if last is None:
             return
         last.is_urgent = True

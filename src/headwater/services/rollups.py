@@ -263,9 +263,8 @@ class Rollups:
     async def _delete_results(self, state: RollupState) -> None:
         """Everything in the target. Marks that ingest sets meanwhile get series of their own."""
         target_id = state.rule.target_bucket_id
-        series = list(self._catalogue.of_bucket(target_id))
+        series = self._ingest.forget(target_id, list(self._catalogue.of_bucket(target_id)), is_clear=True)
         state.undeleted += [one.id for one in series]
-        self._catalogue.forget(series)
         state.reset()
         series_ids = list(state.undeleted)
         if series_ids:
