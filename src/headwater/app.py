@@ -221,6 +221,7 @@ async def open_services(settings: Settings, store: Store) -> AsyncIterator[Servi
         )
         await rollups.load(snapshot.rollups)
         deleting.on_deleting(rollups.on_deleting)
+        deleting.on_deleting(partial(loading.forgetting_notes, settings.data))
         await deleting.finish_interrupted()
         query.use_rollups(rollups)
         entries = Entries(ingest, query, catalogue, deleting, horizons)

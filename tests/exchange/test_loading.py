@@ -6,13 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from itertools import chain, repeat
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from headwater.app import open_services
-from headwater.errors import NotFound, StorageError
+from headwater.errors import BadRequest, NotFound, StorageError
 from headwater.exchange.block import Block, BlockBuilder
 from headwater.exchange.loading import NOTES, Import, Loader
 from headwater.exchange.source import Wanted, records_of
@@ -86,6 +87,12 @@ def points(*rows: tuple[str, int, Value]) -> Block:
     for name, at_ns, value in rows:
         builder.add("m", (("tag", "x"),), name, at_ns, value)
     return builder.take(len(rows))
+
+
+def new_import(house: House, loop: asyncio.AbstractEventLoop) -> Import:
+    """One that notes how far it is after its first block, and then not any more."""
+    clock = chain([0.0], repeat(5.0))
+    return Import(house.services, loop, house.data, str(house.channel.id), "file", lambda: next(clock))
 
 
 def numbers(found: Sequence[tuple[int, int, dict[int, str]]]) -> list[tuple[int, int]]:
@@ -181,3 +188,50 @@ async def test_an_import_goes_on_where_it_stopped(house: House) -> None:
     assert (await asyncio.to_thread(begin, "file")).resume_row == 0
     await asyncio.to_thread(again.finish)
     assert not list((house.data / NOTES).iterdir())
+
+
+async def test_numbers_are_not_given_twice_when_a_device_writes_between_two_parts(house: House) -> None:
+    loop = asyncio.get_running_loop()
+    begun = await asyncio.to_thread(new_import, house, loop)
+    blocks = [entries((10, 1, "a")), entries((20, 2, "b"), (30, 3, "c"))]
+    for number, block in enumerate(blocks, start=1):
+        block.end_row = number
+        await asyncio.to_thread(begun.store, block)  # of the second one there is no note any more
+    assert await house.write(35, "device") == 4
+    again = await asyncio.to_thread(new_import, house, loop)
+    assert again.resume_row == 1
+    await asyncio.to_thread(again.store, blocks[1])
+    await asyncio.to_thread(again.store, entries((40, 4, "d"), (50, 5, "e")))
+    found = numbers(await house.entries())
+    assert found == [(10, 1), (20, 2), (30, 3), (35, 4), (40, 5), (50, 6)]
+
+
+@pytest.mark.parametrize("rest", [[(30, 3), (40, 4)], [(15, 1), (12, 0)]])
+async def test_numbers_are_kept_when_nobody_wrote_between_two_parts(house: House, rest: list[tuple[int, int]]) -> None:
+    loop = asyncio.get_running_loop()
+    begun = await asyncio.to_thread(new_import, house, loop)
+    for block in (entries((10, 101, "a")), entries((20, 102, "b"))):
+        await asyncio.to_thread(begun.store, block)
+    again = await asyncio.to_thread(new_import, house, loop)
+    last = [(at_ns, number + 100) for at_ns, number in rest]
+    await asyncio.to_thread(again.store, entries((20, 102, "b"), *((at_ns, number, "c") for at_ns, number in last)))
+    assert numbers(await house.entries()) == sorted([(10, 101), (20, 102), *last])
+
+
+async def test_an_import_begins_anew_when_something_was_deleted_meanwhile(house: House) -> None:
+    loop = asyncio.get_running_loop()
+    begun = await asyncio.to_thread(new_import, house, loop)
+    block = entries((10, 1, "a"))
+    await asyncio.to_thread(begun.store, block)
+    assert (await asyncio.to_thread(new_import, house, loop)).resume_row == 1
+    await house.services.entries.clear(house.channel)
+    assert (await asyncio.to_thread(new_import, house, loop)).resume_row == 0
+
+
+async def test_a_number_behind_which_there_is_no_other_is_refused(house: House) -> None:
+    for name in ("entry_id", "last_id"):
+        builder = BlockBuilder()
+        builder.add("entry" if name == "entry_id" else "entry.numbering", (), name, 10, 2**63 - 1)
+        with pytest.raises(BadRequest, match=f"{name} 9223372036854775807 is too high"):
+            await house.loader().store(builder.take(1))
+    assert await house.write(20, "a") == 1

@@ -11,12 +11,13 @@ import asyncio
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from headwater.control import Reply
-from headwater.errors import NotFound
+from headwater.errors import BadRequest, NotFound
 from headwater.exchange.block import Block, unpack
 from headwater.exchange.source import find_channel, run_on
 from headwater.files import write_atomically
@@ -24,7 +25,8 @@ from headwater.logs import Log
 from headwater.model.series import SeriesKey, ValueType
 from headwater.registry.entities import Channel
 from headwater.services import Services
-from headwater.services.entries import ENTRY_ID, MEASUREMENT, channel_key
+from headwater.services.deleting import Deletion
+from headwater.services.entries import ENTRY_ID, LAST_ID, MEASUREMENT, NUMBERING, channel_key
 from headwater.services.query import Column
 from headwater.store import Columns
 
@@ -33,6 +35,9 @@ log = Log(__name__)
 COMMAND = "import"
 NOTES = "imports"
 NOTE_EVERY_S = 1.0
+MAX_ENTRY_ID = 10**18
+"""A channel that has an entry of this number can still number all that comes."""
+_NUMBERED = ((MEASUREMENT, ENTRY_ID), (NUMBERING, LAST_ID))
 _ENTRY_SERIES = (MEASUREMENT, (), ENTRY_ID, ValueType.INTEGER)
 
 
@@ -42,33 +47,45 @@ class Loader:
     Entries keep their numbers where the channel had none when the import began. Else an entry keeps its number if that
     is higher than every other, and gets the next one if not; one that the channel has already (there is one of its
     time) keeps the number that it has there.
+
+    Args: `noted_last_id`: the channel's last number when an import that goes on here noted how far it was.
     """
 
-    def __init__(self, services: Services, channel: Channel, *, keeps_numbers: bool) -> None:
+    def __init__(
+        self, services: Services, channel: Channel, *, keeps_numbers: bool, noted_last_id: int | None = None
+    ) -> None:
         self._services = services
         self._channel_id = channel.id
         self.keeps_numbers = keeps_numbers
-        self._last_id = services.entries.last_entry_id(channel.id)
+        self.last_id = services.entries.last_entry_id(channel.id)
+        """Of the channel, after the last block."""
+        known_id = self.last_id if noted_last_id is None else noted_last_id
+        self._doubtful = range(known_id + 1, self.last_id + 1)
+        """Numbers that the interrupted import has stored without noting it, or that somebody else was given since."""
 
     async def store(self, block: Block) -> None:
-        """Return when the block is on disk. Raises NotFound when the channel is gone, StorageError."""
+        """Return when the block is on disk. Raises NotFound when the channel is gone, BadRequest for numbers that no
+        entry can have, StorageError."""
         if not len(block):
             return
+        _check_numbers(block)
         services = self._services
         await services.ingest.room()
         taken: set[int] = set()
         numbers = _numbers(block)
         if numbers and min(numbers.values()) < 1:  # a file that does not number its entries
             self.keeps_numbers = False
-        if numbers and not self.keeps_numbers:
+        doubtful = {at_ns for at_ns, number in numbers.items() if number in self._doubtful}
+        if doubtful or (numbers and not self.keeps_numbers):
             await services.ingest.drain()
             taken = await services.query.times(channel_key(self._channel_id), Column(ENTRY_ID, int), set(numbers))
+            self.keeps_numbers &= doubtful <= taken
         channel = services.access.channel(self._channel_id)
         if channel is None:
             raise NotFound("the channel was deleted meanwhile")
         # From here on nothing else happens on the loop: the numbers given out stay free until they are taken.
         last_id = services.entries.last_entry_id(channel.id)
-        if self.keeps_numbers and last_id != self._last_id:
+        if self.keeps_numbers and last_id != self.last_id:
             self.keeps_numbers = False  # somebody else writes entries, whose numbers must not be given twice
             await self.store(block)
             return
@@ -80,8 +97,17 @@ class Loader:
             receipt = services.ingest.load(series, block.columns)
             if numbers:
                 services.entries.loaded(channel, max(numbers.values()), max(numbers))
-            self._last_id = services.entries.last_entry_id(channel.id)
+            self.last_id = services.entries.last_entry_id(channel.id)
             await receipt.wait()
+
+
+def _check_numbers(block: Block) -> None:
+    for index, (measurement, _, name, value_type) in enumerate(block.series):
+        if (measurement, name) in _NUMBERED and value_type is ValueType.INTEGER:
+            columns = block.columns[value_type]
+            for series, value in zip(columns.series_ids, columns.values, strict=True):
+                if series == index and value > MAX_ENTRY_ID:
+                    raise BadRequest(f"{name} {value} is too high for the number of an entry: leave the column out")
 
 
 def _numbers(block: Block) -> dict[int, int]:
@@ -139,7 +165,10 @@ class Import:
         """Records up to this one are stored already."""
         is_empty = run_on(loop, lambda: services.entries.last_entry_id(self.channel.id)) == 0
         keeps_numbers = is_empty or bool(note.get("keeps_numbers"))
-        self._loader: Loader = run_on(loop, lambda: Loader(services, self.channel, keeps_numbers=keeps_numbers))
+        self._loader: Loader = run_on(
+            loop,
+            lambda: Loader(services, self.channel, keeps_numbers=keeps_numbers, noted_last_id=note.get("last_id")),
+        )
         self._noted_at_s = -NOTE_EVERY_S
 
     def store(self, block: Block) -> None:
@@ -158,7 +187,7 @@ class Import:
     def _write_note(self, row: int) -> None:
         self._noted_at_s = self._now_s()
         if self._note is not None:
-            note = {"row": row, "keeps_numbers": self._loader.keeps_numbers}
+            note = {"row": row, "keeps_numbers": self._loader.keeps_numbers, "last_id": self._loader.last_id}
             self._note.parent.mkdir(mode=0o700, exist_ok=True)
             write_atomically(self._note, json.dumps(note).encode(), 0o600)
 
@@ -176,6 +205,14 @@ def _read_note(path: Path | None) -> dict[str, Any]:
     except ValueError:
         note = None
     return note if isinstance(note, dict) else {}
+
+
+@asynccontextmanager
+async def forgetting_notes(data: Path, deletion: Deletion) -> AsyncIterator[None]:
+    """A hook of `Deleting`: after it, imports into the channel begin anew, since what they stored may be gone."""
+    for note in (data / NOTES).glob(f"{deletion.bucket_id}-*.json"):
+        note.unlink(missing_ok=True)
+    yield
 
 
 class Imports:

@@ -147,7 +147,7 @@ def _read_json_lines(lines: Iterator[tuple[int, bytes]], how: Reading, bad: BadL
         row += 1
         try:
             members = msgspec.json.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             bad.add(f"line {number}", f"it is not JSON ({error})")
             continue
         try:
