@@ -54,3 +54,10 @@ def test_json_lines() -> None:
 def test_every_format_has_all_rows(form: str) -> None:
     assert "ü" in written(form) or "\\u00fc" in written(form)
     assert "[red]" in written(form)
+
+
+def test_times_that_no_calendar_has() -> None:
+    batch = pa.record_batch({"at": pa.array([2**63 - 1, -(2**63) + 1, 0], pa.timestamp("us"))})
+    output = io.StringIO()
+    write_answer(batch.schema, iter([batch]), "csv", output)
+    assert output.getvalue().split() == ["at", "infinity", "-infinity", "1970-01-01T00:00:00"]

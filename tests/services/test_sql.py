@@ -297,3 +297,19 @@ EXAMPLES = re.findall(
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_the_examples_of_the_page_give_rows(house_of_sql: SqlHouse, example: str) -> None:
     assert house_of_sql.rows(example)
+
+
+def test_a_common_table_expression_may_be_called_like_the_table_that_it_reads(house_of_sql: SqlHouse) -> None:
+    text = "WITH station AS (SELECT * FROM station) SELECT count(*) FROM station"
+    assert house_of_sql.rows(text, default_bucket="weather") == house_of_sql.rows(
+        "SELECT count(*) FROM weather.station"
+    )
+
+
+def test_times_at_the_edges_keep_no_query_from_the_others(house_of_sql: SqlHouse) -> None:
+    key = SeriesKey(2, "edges")
+    for at_ns in (-(2**63), -(2**63) + 1, -(2**63) + 2, 0, 2**63 - 2, 2**63 - 1):
+        house_of_sql.write(key, at_ns, value=1.0)
+    found = house_of_sql.rows("SELECT time FROM plant.edges ORDER BY time")
+    assert found == [(-(2**63) + 2,), (0,), (2**63 - 2,)]
+    assert house_of_sql.rows("SELECT count(*) FROM plant.edges WHERE date_trunc('hour', time) > '2000-01-01'") == [(1,)]

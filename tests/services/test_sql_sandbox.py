@@ -207,6 +207,18 @@ ATTACKS = [
     "SELECT e'\\",
     "\ufeffSELECT 1",
     "SELECT 1 \u2028; SELECT 2",
+    *(
+        f"WITH {recursive} {name} AS ({body}) SELECT a.*, t.room FROM {name} a, {T} t"
+        for name in ("sqlite_master", "duckdb_tables", "points_0", "tags_0")
+        for recursive, body in (
+            ("", f"SELECT * FROM {name}"),
+            ("RECURSIVE", f"SELECT * FROM {name}"),
+            ("RECURSIVE", f"SELECT 1 UNION ALL (SELECT 1 FROM {name}) UNION ALL SELECT 1"),
+            ("RECURSIVE", f"SELECT * FROM {name} UNION ALL SELECT * FROM {name}"),
+            ("", f"WITH b AS (SELECT * FROM {name}) SELECT * FROM b"),
+        )
+    ),
+    f"WITH a AS (SELECT * FROM points_0), points_0 AS (SELECT 1) SELECT a.*, t.room FROM a, {T} t",
 ]
 
 HARMLESS = {"\ufeffSELECT 1", "WITH theirs AS (SELECT 1 AS station) SELECT * FROM theirs.station"}

@@ -66,6 +66,9 @@ def _number(value: Any) -> Any:
 
 def _time_text(at: int, unit: int) -> str:
     whole, part = divmod(at, unit)
-    text = f"{datetime.fromtimestamp(whole, UTC):%Y-%m-%dT%H:%M:%S}"
+    try:
+        text = f"{datetime.fromtimestamp(whole, UTC):%Y-%m-%dT%H:%M:%S}"
+    except (OverflowError, ValueError):  # infinity, or a year that RFC 3339 cannot write
+        return "infinity" if at > 0 else "-infinity"
     fraction = f"{part:0{len(str(unit)) - 1}d}".rstrip("0") if unit > 1 else ""
     return f"{text}.{fraction}" if fraction else text

@@ -91,13 +91,27 @@ def _is_common(table: exp.Table) -> bool:
     if table.db:
         return False
     name = table.name.lower()
-    above: exp.Expr | None = table.parent
-    while above is not None:
+    path: list[exp.Expr] = [table]
+    while (above := path[-1].parent) is not None:
         with_ = above.args.get("with_")
-        if with_ is not None and any(common.alias.lower() == name for common in with_.expressions):
-            return True
-        above = above.parent
+        if with_ is not None:
+            commons = with_.expressions if path[-1] is not with_ else _seen_within(path)
+            if any(common.alias.lower() == name for common in commons):
+                return True
+        path.append(above)
     return False
+
+
+def _seen_within(path: list[exp.Expr]) -> list[exp.Expr]:
+    """Of a WITH at the end of a path that leads into one of its expressions, those that can be seen from where the path
+    begins: what stands before, and in the second part of a recursive one that itself. Of any other name the engine
+    would find what it keeps for itself."""
+    with_, common = path[-1], path[-2]
+    body, part = path[-3], path[-4] if len(path) > 3 else None
+    seen = list(with_.expressions[: with_.expressions.index(common)])
+    if with_.args.get("recursive") and isinstance(body, exp.Union) and part is body.expression:
+        seen.append(common)
+    return seen
 
 
 def _has_star(tree: exp.Expr) -> bool:

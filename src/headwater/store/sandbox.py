@@ -20,6 +20,8 @@ from headwater.store.duck.files import SAFE_SETTINGS
 
 ROWS_AT_ONCE = 10_000
 SCHEMA = "scan"
+EARLIEST_NS, LATEST_NS = -(2**63) + 2, 2**63 - 2
+"""Of what a query sees: what the engine has beyond stands for the infinite, and most functions fail on it."""
 _CONFINED: Mapping[str, str] = {
     **SAFE_SETTINGS,
     "temp_directory": "",  # what does not fit into memory is refused: no query fills the disk
@@ -96,7 +98,7 @@ class Sandbox:
                 columns.append(f"coalesce({values}) AS {_quoted(name)}")
         self._connection.execute(
             f'CREATE VIEW {SCHEMA}."{number:d}" AS SELECT {", ".join(columns)} '  # noqa: S608 - quoted names
-            f"FROM points_{number:d} AS points {joined}"
+            f"FROM points_{number:d} AS points {joined} WHERE at_ns BETWEEN {EARLIEST_NS:d} AND {LATEST_NS:d}"
         )
         self._sources.append(source)
 
