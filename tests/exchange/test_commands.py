@@ -222,6 +222,7 @@ def test_devices_are_served_meanwhile(server: Server, tmp_path: Path) -> None:
         (b"created_at,field1,humidity\n", ["--format", "csv"], 1, "the column 'humidity' is none of an entry's"),
         (b'{"time":1,"measurement":"m","a":1}\n{"a"', ["--format", "jsonl"], 1, "line 2: it is not JSON"),
         (b'{"time":1,"measurement":"m","a":[1]}', ["--format", "jsonl"], 1, "line 1: 'a' is [1], which is no string"),
+        (b"[" * 100_000, ["--format", "jsonl"], 1, "line 1: it is not JSON"),
         (b"x" * 20_000_000, ["--format", "jsonl"], 1, "line 1 has more than 16 MB"),
         (b"not arrow", ["--format", "arrow"], 1, "not an Arrow file"),
         (b"ARROW1\0\0 not arrow", ["--format", "arrow"], 1, "not an Arrow file"),

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from itertools import chain, repeat
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
+import pyarrow as pa
+import pyarrow.ipc
 import pytest
 
 from headwater.app import open_services
+from headwater.control import Reply
 from headwater.errors import BadRequest, NotFound, StorageError
 from headwater.exchange.block import Block, BlockBuilder
 from headwater.exchange.loading import NOTES, Import, Loader
-from headwater.exchange.source import Wanted, records_of
+from headwater.exchange.source import Exports, Wanted, records_of
 from headwater.model.series import Value
 from headwater.registry.entities import Channel, ChannelSettings
 from headwater.services import Services
@@ -235,3 +239,27 @@ async def test_a_number_behind_which_there_is_no_other_is_refused(house: House) 
         with pytest.raises(BadRequest, match=f"{name} 9223372036854775807 is too high"):
             await house.loader().store(builder.take(1))
     assert await house.write(20, "a") == 1
+
+
+async def test_what_has_expired_is_not_exported(house: House) -> None:
+    now_ns = time.time_ns()
+    for ago_s in (7200, 10):
+        await house.write(now_ns - ago_s * 10**9, str(ago_s))
+    settings = replace(house.channel.settings, retention_s=3600)
+    await house.services.channels.update(house.channel.account_id, house.channel.id, settings)
+    exports = Exports(house.services, house.store)
+    reply = Sent()
+    asked = {"channel": str(house.channel.id), "start_ns": None, "end_ns": None, "measurement": "entry"}
+    await asyncio.to_thread(exports.answer, asked, cast("Reply", reply))
+    table = pa.ipc.open_stream(b"".join(reply.parts)).read_all()
+    assert table.column("field1:float").to_pylist() == [10.0]
+
+
+class Sent:
+    """What a command was sent."""
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        self.parts.append(bytes(data))

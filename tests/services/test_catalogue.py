@@ -137,3 +137,14 @@ def test_series_of_which_a_notice_says_that_they_go_are_not_there(doomed: set[in
     assert sorted(again.unfinished[1].series) == sorted([*gone, notice])
     assert again.unfinished[1].is_clear is is_clear
     assert again.create(KEY._replace(bucket_id=2), "a", ValueType.FLOAT).id > notice.id > 300
+
+
+def test_a_bucket_may_be_walked_through_while_it_grows() -> None:
+    catalogue = Catalogue()
+    first = catalogue.create(KEY, "a", ValueType.FLOAT)
+    walk = catalogue.of_bucket(1)
+    assert next(walk) == first
+    for name in ("b", "c"):
+        catalogue.create(KEY._replace(measurement=name), "a", ValueType.FLOAT)
+        catalogue.create(KEY, name, ValueType.FLOAT)
+    assert set(walk) <= set(catalogue.of_bucket(1))

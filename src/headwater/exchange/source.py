@@ -112,19 +112,18 @@ class Exports:
 
     def answer(self, request: Mapping[str, Any], reply: Reply) -> None:
         """Send the records of a channel. Raises HeadwaterError, and OSError when nobody takes it."""
-        wanted = Wanted(request["start_ns"], request["end_ns"], request["measurement"])
-        channel, series = run_on(self._loop, lambda: self._series_of(str(request["channel"])))
-        records = records_of(self._store, series, wanted)
+        channel: Channel = run_on(
+            self._loop, lambda: find_channel(self._services.access.channels(), str(request["channel"]))
+        )
+        start_ns = self._services.horizons.start_ns(channel.id, request["start_ns"])
+        wanted = Wanted(start_ns, request["end_ns"], request["measurement"])
+        records = records_of(self._store, self._services.query.series_of(channel.id), wanted)
         rows = 0
         with pa.ipc.new_stream(pa.PythonFile(OutputFile(reply), mode="w"), records.schema) as stream:
             for batch in records.batches:
                 stream.write_batch(batch)
                 rows += batch.num_rows
         log.info("exported a channel", channel=channel.id, records=rows)
-
-    def _series_of(self, text: str) -> tuple[Channel, list[Series]]:
-        channel = find_channel(self._services.access.channels(), text)
-        return channel, self._services.query.series_of(channel.id)
 
 
 def run_on(loop: asyncio.AbstractEventLoop, work: Callable[[], Any]) -> Any:

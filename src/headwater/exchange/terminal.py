@@ -28,6 +28,8 @@ from headwater.exchange.source import Records, Wanted, find_channel, records_of
 from headwater.exchange.writing import open_writer
 from headwater.instance import deaf_to_hang_up, hold_data_directory, running_pid
 from headwater.progress import Bar, shown_progress
+from headwater.services.catalogue import Catalogue
+from headwater.services.horizons import Horizons
 from headwater.settings import Settings
 from headwater.whole_files import Begun, Output, whole_file
 
@@ -100,8 +102,9 @@ def _records(settings: Settings, channel: str, wanted: Wanted) -> Iterator[Recor
     with deaf_to_hang_up(), hold_data_directory(data), closing(open_registry(settings.registry_url)) as registry:
         found = find_channel(registry.snapshot().channels, channel)
         with closing(open_store(settings)) as store:
-            series = [one for one in store.catalogue() if one.key.bucket_id == found.id]
-            yield records_of(store, series, wanted)
+            series = list(Catalogue(store.catalogue()).of_bucket(found.id))
+            start_ns = Horizons(lambda _: found.settings.retention_s).start_ns(found.id, wanted.start_ns)
+            yield records_of(store, series, wanted._replace(start_ns=start_ns))
 
 
 def _received(stream: Any, answer: Answer) -> Iterator[pa.RecordBatch]:

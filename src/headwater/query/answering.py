@@ -20,7 +20,7 @@ from headwater.registry.entities import Account
 from headwater.services import Services
 from headwater.services.access import Access
 from headwater.services.sql import buckets_of, time_is_up
-from headwater.services.sql_tables import Table
+from headwater.services.sql_tables import Bucket, Table
 from headwater.sql.planning import Plan
 from headwater.store.cancellation import Cancellation
 
@@ -40,10 +40,11 @@ class Queries:
         if not isinstance(text, str) or not isinstance(account, str | None) or not isinstance(bucket, str | None):
             raise BadRequest("a query is text, with the names of an account and a bucket")
 
-        async def planned() -> Plan[Table]:
-            return plan(self._services, text, account, bucket)
+        async def buckets() -> list[Bucket]:
+            return _buckets_of(self._services.access, account)
 
-        found = asyncio.run_coroutine_threadsafe(planned(), self._loop).result()
+        readable = asyncio.run_coroutine_threadsafe(buckets(), self._loop).result()
+        found = self._services.sql.plan(readable, text, default_bucket=bucket)
         with answered(self._services, found) as batches:
             first = next(batches)
             with pa.ipc.new_stream(pa.PythonFile(_Sent(reply), mode="w"), first.schema) as stream:
@@ -68,8 +69,7 @@ class _Sent(io.RawIOBase):
 
 def plan(services: Services, text: str, account: str | None, bucket: str | None) -> Plan[Table]:
     """The plan of a query over one account's buckets. To be called on the services' thread."""
-    owner = _account_of(services.access, account)
-    return services.sql.plan(buckets_of(services.access, owner.id), text, default_bucket=bucket)
+    return services.sql.plan(_buckets_of(services.access, account), text, default_bucket=bucket)
 
 
 @contextmanager
@@ -84,6 +84,10 @@ def answered(services: Services, found: Plan[Table]) -> Iterator[Iterator[pa.Rec
             yield batches
     finally:
         timer.cancel()
+
+
+def _buckets_of(access: Access, account: str | None) -> list[Bucket]:
+    return buckets_of(access, _account_of(access, account).id)
 
 
 def _account_of(access: Access, name: str | None) -> Account:

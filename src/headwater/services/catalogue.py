@@ -116,8 +116,8 @@ class Catalogue:
         return list(self._buckets)
 
     def of_bucket(self, bucket_id: int) -> Iterator[Series]:
-        """Every series of a bucket."""
-        for measurement in self._buckets.get(bucket_id, {}).values():
+        """Every series of a bucket. May be asked by any thread."""
+        for measurement in self._buckets.get(bucket_id, {}).copy().values():
             for key in measurement.keys:
                 yield from self.of_key(key)
 

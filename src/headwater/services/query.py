@@ -288,7 +288,7 @@ class Query:
     # -- for writes --------------------------------------------------------------------------------------------------
 
     def series_of(self, bucket_id: int) -> list[Series]:
-        """Every series of a bucket. Call it from the event loop's thread."""
+        """Every series of a bucket. May be called from any thread: a million take a second."""
         return list(self._catalogue.of_bucket(bucket_id))
 
     async def newest_times(self, series_ids: Sequence[int]) -> Mapping[int, int]:

@@ -56,7 +56,8 @@ def buckets_of(access: Access, account_id: int) -> list[Bucket]:
 
 
 class Sql:
-    """Queries in text. `plan` and `run` belong on the event loop's thread; `batches` blocks."""
+    """Queries in text. `run` belongs on the event loop's thread; `plan` and `batches` block: they walk through all
+    series of buckets, and read."""
 
     def __init__(
         self,
@@ -98,13 +99,12 @@ class Sql:
         """
         if self._asked >= self.limits.at_once + self.limits.max_waiting:
             raise Overloaded("too many queries are waiting: try again later")
-        plan = self.plan(buckets, text, default_bucket=default_bucket)
         loop, stop = asyncio.get_running_loop(), Cancellation()
         self._asked += 1
         try:
             async with self._room:
                 timer = loop.call_later(self.limits.timeout_s, stop.cancel, time_is_up(self.limits.timeout_s))
-                found = self.batches(plan, stop)
+                found = self._answer(buckets, text, default_bucket, stop)
                 step: asyncio.Future[pa.RecordBatch | None] | None = None
                 try:
                     while True:
@@ -120,6 +120,11 @@ class Sql:
                     await loop.run_in_executor(self._workers, found.close)
         finally:
             self._asked -= 1
+
+    def _answer(
+        self, buckets: Sequence[Bucket], text: str, default_bucket: str | None, stop: Cancellation
+    ) -> Generator[pa.RecordBatch, None, None]:
+        yield from self.batches(self.plan(buckets, text, default_bucket=default_bucket), stop)
 
     def _source(self, scan: Scan[Table], sandbox: Sandbox, stop: Cancellation) -> Source:
         table = scan.table
