@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from gated_store import GatedStore
 from headwater.errors import BadRequest, StorageError
-from headwater.model.series import SeriesKey, Unsigned
+from headwater.model.series import SeriesKey, Unsigned, ValueType
 from headwater.services.rollup_computing import spans_of
 from headwater.services.rollup_reading import _joined
 from headwater.services.rollups import _check
+from headwater.store import Columns
 from headwater.store.aggregates import Aggregate, Function
 from headwater.store.duck import open_duck_store
 from headwater.store.windows import Windows
@@ -152,13 +153,33 @@ async def test_a_failed_commit_takes_its_mark_with_it(farm: Farm, clock: Clock) 
     await again.close()
 
 
-async def test_points_stored_in_another_way(farm: Farm, clock: Clock) -> None:
-    await farm.write("f", clock.at_ns, 1.0)
+async def test_points_that_are_loaded(farm: Farm, clock: Clock) -> None:
+    await farm.rollups.load([rule(), rule(120, id_=2, target=TARGET + 1)])
+    minutes = [clock.at_ns // (120 * SECOND_NS) * 120 * SECOND_NS - n * 60 * SECOND_NS for n in range(4)]
+    for at_ns in minutes:
+        await farm.write("f", at_ns, 1.0)
     await farm.keep()
-    async with farm.rollups.loading(SOURCE, [clock.at_ns, clock.at_ns + 5]):
-        assert set(farm.rollups.of(SOURCE)[0].dirty) == {clock.at_ns}
-    await farm.keep()
-    assert farm.rollups.of(SOURCE)[0].dirty == {}
+    key = SeriesKey(SOURCE, "m")
+    series = [
+        (key, "f", ValueType.FLOAT),
+        (key, "n", ValueType.INTEGER),
+        (key._replace(bucket_id=2), "f", ValueType.FLOAT),
+    ]
+    floats, integers = Columns(ValueType.FLOAT), Columns(ValueType.INTEGER)
+    floats.append(0, minutes[3] + 5, 3.0)
+    floats.append(2, minutes[1], 9.0)
+    integers.append(1, minutes[2], 7)
+    await farm.ingest.load(series, {ValueType.FLOAT: floats, ValueType.INTEGER: integers}).wait()
+    narrow, wide = farm.rollups.of(SOURCE)
+    assert sorted(narrow.dirty) == [minutes[3], minutes[2]]
+    assert sorted(wide.dirty) == [minutes[3] - 60 * SECOND_NS, minutes[2]]
+    again = Farm(farm.store, clock)
+    await again.rollups.load([rule(), rule(120, id_=2, target=TARGET + 1)])
+    assert [sorted(one.dirty) for one in again.rollups.of(SOURCE)] == [sorted(narrow.dirty), sorted(wide.dirty)]
+    await again.keep()
+    assert again.results("f.sum") == {minutes[3]: 4.0} | dict.fromkeys(minutes[:3], 1.0)
+    assert again.results("n.sum", TARGET + 1) == {minutes[2]: 7}
+    await again.close()
 
 
 async def test_a_rule_resumes_with_its_history_after_a_restart(tmp_path: Path, clock: Clock) -> None:

@@ -1,7 +1,7 @@
 """Down-sampling: rules of buckets, and what has to happen to their results when a bucket changes. Computes nothing.
 
 Ingest marks what it writes (`rollup_state`), a keeper computes what is marked (`rollup_keeping`), queries use it
-(`rollup_reading`). Whoever changes points of a bucket in another way says so with `deleting` or `loading`.
+(`rollup_reading`). Whoever changes points of a bucket in another way says so with `deleting`.
 """
 
 from __future__ import annotations
@@ -178,15 +178,6 @@ class Rollups:
                     await self.fill_until(state, min(state.filled_ns, begins))
             yield
         self.is_wanted.set()
-
-    @asynccontextmanager
-    async def loading(self, bucket_id: int, at_ns: Iterable[int]) -> AsyncIterator[None]:
-        """Around storing points at these times in another way than by `Ingest.write`: as `deleting`."""
-        async with self._holding(bucket_id) as states:
-            touched = set(at_ns) if len(states) > 1 else at_ns
-            for state in states:
-                await self._mark(state, state.begins(touched))
-            yield
 
     @asynccontextmanager
     async def clearing(self, bucket_id: int) -> AsyncIterator[None]:
