@@ -70,3 +70,26 @@ def test_what_is_not_a_file_is_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="ordinary"), whole_file(tmp_path / "pipe", may_replace=True):
         pass
     assert (tmp_path / "pipe").is_fifo()
+
+
+def test_what_somebody_else_may_have_put_in_its_place_is_not_used(tmp_path: Path) -> None:
+    unfinished, victim = tmp_path / "b.tar.new", tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    unfinished.hardlink_to(victim)
+    with pytest.raises(HeadwaterError, match="in the way"), whole_file(tmp_path / "b.tar", may_replace=False):
+        pass
+    assert victim.read_bytes() == b"precious"
+    unfinished.unlink()
+    os.mkfifo(unfinished)
+    with pytest.raises(OSError, match="No such device"), whole_file(tmp_path / "b.tar", may_replace=False):
+        pass
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_file_of_somebody_else_is_not_filled(tmp_path: Path) -> None:
+    unfinished = tmp_path / "b.tar.new"
+    unfinished.touch(mode=0o666)
+    os.chown(unfinished, 65534, 65534)
+    with pytest.raises(HeadwaterError, match="in the way"), whole_file(tmp_path / "b.tar", may_replace=False):
+        pass
+    assert unfinished.stat().st_size == 0

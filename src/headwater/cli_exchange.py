@@ -161,7 +161,9 @@ def _column_kind(text: str) -> tuple[str, str]:
 
 def query_in_sql(
     text: Annotated[str, typer.Argument(metavar="SELECT", help="The query; - reads it from standard input.")],
-    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="Where the answer goes.")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="Where the answer goes; .gz and .zst compress.")
+    ] = None,
     account: Annotated[
         str | None, typer.Option(metavar="NAME", help="Whose data; needed when there are several.")
     ] = None,

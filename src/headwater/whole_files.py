@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,8 +58,13 @@ def whole_file(path: Path, *, may_replace: bool) -> Iterator[Output]:
 
 def _open_alone(path: Path) -> BinaryIO:
     """An empty file that no other command writes as long as it is open; also where one that was killed left it."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # nobody waits at a pipe
+    descriptor = os.open(path, flags, 0o600)
     file = os.fdopen(descriptor, "wb")
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_nlink > 1:
+        file.close()  # in a directory like /tmp anybody could have put it there, to read or destroy something
+        raise HeadwaterError(f"{path} is in the way, and not what a command left there: remove it")
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # The other one may have ended just now: then this is no longer the file of that name.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -59,6 +60,7 @@ def test_a_query_beside_a_server_and_without_one(tmp_path: Path) -> None:
         file = tmp_path / "garden.jsonl"
         assert headwater("query", QUERY, file, *at, "--account", owner) == ""
         assert file.read_text() == "\n".join(lines) + "\n"
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert headwater("query", QUERY, *at, "--account", owner) == "entry_id,field1\n1,1.5\n2,2.5\n"
     assert "cannot be run" in headwater("query", "SELECT nothing FROM garden.entry", *at, "--account", owner, code=1)
     assert "there is no data directory" in headwater("query", QUERY, "--data", tmp_path / "none", code=2)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import io
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing, nullcontext
+from contextlib import closing
 from pathlib import Path
-from typing import Any, TextIO
+from typing import IO, Any, TextIO, cast
 
 import pyarrow as pa
 
@@ -18,6 +19,7 @@ from headwater.instance import deaf_to_hang_up, hold_data_directory, running_pid
 from headwater.query.answering import QUERY_COMMAND, answered, plan
 from headwater.query.output import FORMATS, write_answer
 from headwater.settings import Settings
+from headwater.whole_files import whole_file
 
 _ENDINGS = {".csv": "csv", ".json": "json", ".jsonl": "json", ".txt": "table"}
 
@@ -34,9 +36,11 @@ def run_query(
 
     def write(schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
         # Not before: a query that is refused leaves no file.
-        output: TextIO
-        with file.open("w", encoding="utf-8", newline="") if file else nullcontext(sys.stdout) as output:
-            write_answer(schema, batches, chosen, output)
+        if file is None:
+            write_answer(schema, batches, chosen, sys.stdout)
+            return
+        with whole_file(file, may_replace=True) as output:
+            write_answer(schema, batches, chosen, cast("TextIO", codecs.getwriter("utf-8")(cast("IO[bytes]", output))))
 
     if running_pid(settings.data) is not None:
         with ask_server(settings.data, QUERY_COMMAND, text=text, account=account, bucket=bucket) as answer:
