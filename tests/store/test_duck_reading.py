@@ -38,6 +38,25 @@ def test_order_of_arrival_decides_also_within_a_huge_batch(tmp_path: Path) -> No
         assert newest["1"] == [values[at_ns] for at_ns in newest["at_ns"]]
 
 
+def test_order_of_arrival_decides_among_few_points_of_many_parts(tmp_path: Path) -> None:
+    count, every = 3 * ROW_GROUP, 500
+    expected: dict[int, int] = {}
+    with closing(open_duck_store(tmp_path / "store", threads=4, hot_rows=count)) as store:
+        for generation in range(4):
+            new = [Series(one, KEY, str(one), ValueType.INTEGER) for one in (1, 2)] if generation == 0 else []
+            ids = [1 if number % every == 0 else 2 for number in range(count)]
+            times = [number // every % (50 + generation) if n == 1 else number for number, n in enumerate(ids)]
+            values = [generation * count + number for number in range(count)]
+            store.append(Batch(new, columns_of(ids, times, values)))
+            expected |= {time: value for n, time, value in zip(ids, times, values, strict=True) if n == 1}
+            if generation < 3:  # runs and arrivals, which all overlap
+                assert store.maintain()
+        for newest in (1, 20, 100):
+            found = store.rows([1], newest=newest)
+            pairs = zip(found.column("at_ns").to_pylist(), found.column("1").to_pylist(), strict=True)
+            assert list(pairs) == sorted(expected.items())[-newest:]
+
+
 def test_order_of_arrival_survives_vacuum(tmp_path: Path) -> None:
     directory = tmp_path / "store"
     count = 3 * ROW_GROUP

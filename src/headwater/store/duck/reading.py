@@ -114,6 +114,15 @@ def arrivals_sql(wanted: Selection) -> str:
     return " UNION ALL ".join(_rows_sql(part, wanted) for part in kept)
 
 
+def stacked_sql(wanted: Selection) -> str:
+    """The points that stand, and below them those that they replaced: of several of one series and time the last row
+    stands. (DuckDB keeps the order of rows, and that of what UNION ALL brings together.)"""
+    kept = _kept(wanted)
+    if not kept:
+        return _nothing_sql(wanted)
+    return " UNION ALL ".join(_rows_sql(part, wanted) if part.is_hot else _part_sql(part, wanted) for part in kept)
+
+
 def _nothing_sql(wanted: Selection) -> str:
     return f"SELECT 0::BIGINT AS series_id, 0::BIGINT AS at_ns, NULL::{SQL_TYPES[wanted.type]} AS value WHERE false"
 

@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 
 from headwater.errors import StorageError, TooLarge
 from headwater.model.series import Series, SeriesKey, ValueType
-from headwater.store import ARROW_TYPES, MAX_WINDOW_ROWS, Batch
+from headwater.store import MAX_WINDOW_ROWS, Batch
 from headwater.store.aggregates import Aggregate, answer_schema, checked, common_type, too_many_rows
 from headwater.store.cancellation import Cancellation
 from headwater.store.duck.errors import engine_errors
@@ -35,10 +35,10 @@ from headwater.store.duck.reading import (
     newest_times_sql,
     one_of,
     reach,
-    rows_sql,
     times_sql,
 )
 from headwater.store.duck.recording import PORTION_POINTS, Recording
+from headwater.store.duck.rows import empty_rows, read_rows
 from headwater.store.duck.schema import SQL_TYPES
 from headwater.store.duck.snapshot import take_snapshot
 from headwater.store.duck.tables import Tables
@@ -54,9 +54,6 @@ T = TypeVar("T")
 _CATALOGUE_ROWS = 10_000
 """How many series are turned into Python objects at a time."""
 _REVIVE_EVERY_S = 2.0
-_GUESSED_INTERVAL_NS = 10_000_000_000
-"""How far apart rows are taken to be when the newest are looked for; the guess is widened until it was enough. Without
-a bound, all of a long series would have to be read."""
 
 
 def open_duck_store(
@@ -174,11 +171,11 @@ class DuckStore:
         self._tables.check_open()
         wanted = list(dict.fromkeys(series_ids))
         types = self._types_of(wanted)
-        found = _empty_rows(types)
+        found = empty_rows(types)
         if types and newest != 0:
 
             def read(cursor: duckdb.DuckDBPyConnection) -> pa.Table:
-                return _read_rows(cursor, self._tables.select(types, start_ns, end_ns), newest)
+                return read_rows(cursor, self._tables.select(types, start_ns, end_ns), newest, len(self._types))
 
             found = self._read("read points", read, stop)
         columns = {"at_ns": found.column("at_ns")}
@@ -410,23 +407,3 @@ def interrupting(cursor: duckdb.DuckDBPyConnection, stop: Cancellation | None) -
         return
     with stop.interrupting(cursor.interrupt):
         yield
-
-
-def _read_rows(cursor: duckdb.DuckDBPyConnection, wanted: Sequence[Selection], newest: int | None) -> pa.Table:
-    span = reach(wanted)
-    if newest is None or span is None:
-        return cursor.sql(rows_sql(wanted, newest)).to_arrow_table()
-    first_ns, last_ns = span
-    span_ns = newest * _GUESSED_INTERVAL_NS
-    while True:
-        start_ns = max(last_ns + 1 - span_ns, first_ns)
-        late = [one._replace(start_ns=max(one.start_ns, start_ns)) for one in wanted]
-        found = cursor.sql(rows_sql(late, newest)).to_arrow_table()
-        if found.num_rows >= newest or start_ns == first_ns:
-            return found
-        span_ns *= min(64, max(8, 2 * newest // found.num_rows)) if found.num_rows else 64
-
-
-def _empty_rows(types: Mapping[int, ValueType]) -> pa.Table:
-    fields = [(str(series_id), ARROW_TYPES[value_type]) for series_id, value_type in types.items()]
-    return pa.schema([("at_ns", pa.int64()), *fields]).empty_table()

@@ -18,6 +18,7 @@ import duckdb
 from headwater.errors import StorageError
 from headwater.files import free_bytes
 from headwater.model.series import ValueType
+from headwater.store.duck.files import DATABASE_NAME
 from headwater.store.duck.layout import Hot, Layout, Run
 from headwater.store.duck.reading import Selection, selection
 from headwater.store.duck.runs import attach_run, remove_leftovers, run_path
@@ -25,6 +26,8 @@ from headwater.store.duck.schema import SQL_TYPES, hot_table
 
 T = TypeVar("T")
 
+_FIX_VIEW = f"BEGIN; USE {Path(DATABASE_NAME).stem}"
+"""A transaction sees a database as it was when it first had to do with it. (Less than a query of a table: 0.15 ms.)"""
 _MAX_TRIES = 20
 """A query that begins anew so often is not unlucky: something is wrong."""
 
@@ -167,7 +170,7 @@ class Tables:
             before = dict(self.layouts)
             with ExitStack() as stack:
                 cursor = stack.enter_context(self.cursor())
-                cursor.execute("BEGIN; SELECT 1 FROM meta").fetchall()  # only what is looked at fixes the view
+                cursor.execute(_FIX_VIEW)
                 try:
                     found = work(cursor)
                 except (duckdb.CatalogException, duckdb.BinderException):
