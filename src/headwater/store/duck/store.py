@@ -26,6 +26,7 @@ from headwater.model.series import Series, SeriesKey, ValueType
 from headwater.store import MAX_WINDOW_ROWS, Batch
 from headwater.store.aggregates import Aggregate, answer_schema, checked, common_type, too_many_rows
 from headwater.store.cancellation import Cancellation
+from headwater.store.duck.answers import empty_rows, read_rows, read_windows
 from headwater.store.duck.errors import engine_errors
 from headwater.store.duck.files import open_database
 from headwater.store.duck.incoming import SERIES_SCHEMA, Incoming, points_schema, points_table, series_table
@@ -34,16 +35,14 @@ from headwater.store.duck.reading import (
     maxima_sql,
     newest_times_sql,
     one_of,
-    reach,
     times_sql,
 )
 from headwater.store.duck.recording import PORTION_POINTS, Recording
-from headwater.store.duck.rows import empty_rows, read_rows
 from headwater.store.duck.schema import SQL_TYPES
 from headwater.store.duck.snapshot import take_snapshot
 from headwater.store.duck.tables import Tables
+from headwater.store.duck.tails import Tails
 from headwater.store.duck.upkeep import DELETIONS_WAIT_S, HOT_ROWS, Upkeep, prepare_append
-from headwater.store.duck.windowing import windows_sql
 from headwater.store.windows import Windows
 
 WAL_LIMIT_MB = 8
@@ -111,6 +110,7 @@ class DuckStore:
         self._revive_at_s: float | None = None
         """When to open the files anew, after the engine has given up."""
         self._types: dict[int, ValueType] = {}
+        self._tails = Tails()
         self._incoming = {value_type: Incoming(points_schema(value_type)) for value_type in SQL_TYPES}
         self._incoming_series = Incoming(SERIES_SCHEMA)
         self._copying = threading.Lock()
@@ -150,6 +150,7 @@ class DuckStore:
                 for incoming in self._incoming.values():
                     incoming.clear()
                 self._incoming_series.clear()
+            self._tails.append(filled.values())
 
     def catalogue(self) -> Iterator[Series]:
         with self._engine("read its catalogue"), self._tables.cursor() as cursor:
@@ -171,18 +172,35 @@ class DuckStore:
         self._tables.check_open()
         wanted = list(dict.fromkeys(series_ids))
         types = self._types_of(wanted)
-        found = empty_rows(types)
-        if types and newest != 0:
-
-            def read(cursor: duckdb.DuckDBPyConnection) -> pa.Table:
-                return read_rows(cursor, self._tables.select(types, start_ns, end_ns), newest, len(self._types))
-
-            found = self._read("read points", read, stop)
+        if not types or newest == 0:
+            found = empty_rows(types)
+        else:
+            if stop is not None:
+                stop.check()
+            kept = self._tails.rows(types, start_ns, end_ns, newest)
+            found = self._rows(types, start_ns, end_ns, newest, stop) if kept is None else kept
         columns = {"at_ns": found.column("at_ns")}
         for series_id in wanted:
             name = str(series_id)
             columns[name] = found.column(name) if series_id in types else pa.nulls(found.num_rows)
         return pa.table(columns)
+
+    def _rows(
+        self,
+        types: Mapping[int, ValueType],
+        start_ns: int | None,
+        end_ns: int | None,
+        newest: int | None,
+        stop: Cancellation | None,
+    ) -> pa.Table:
+        """The rows of series with these types, of which there are some, from the database."""
+        with self._tails.filling(types) as filling:
+
+            def read(cursor: duckdb.DuckDBPyConnection) -> pa.Table:
+                wanted = self._tables.select(types, start_ns, end_ns)
+                return read_rows(cursor, wanted, newest, len(self._types), filling if end_ns is None else None)
+
+            return self._read("read points", read, stop)
 
     def records(
         self,
@@ -241,20 +259,15 @@ class DuckStore:
         aggregates = list(dict.fromkeys(aggregates))
         types = self._types_of(dict.fromkeys(series_id for ids in groups for series_id in ids))
         value_type = common_type(types.values(), aggregates)
-        schema = answer_schema(value_type, aggregates)
         known = [[series_id for series_id in ids if series_id in types] for ids in groups]
 
         def read(cursor: duckdb.DuckDBPyConnection) -> pa.Table:
             wanted = self._tables.select(types, windows.start_ns, windows.end_ns)
-            span = reach(wanted)
-            if span is None:
-                return schema.empty_table()
-            first_ns, last_ns = span
-            progressions = windows.progressions(first_ns, last_ns)
-            sql = windows_sql(wanted, known, value_type, aggregates, progressions, last_ns, max_rows + 1)
-            return cursor.sql(sql).to_arrow_table()
+            return read_windows(cursor, wanted, known, value_type, aggregates, windows, max_rows + 1)
 
-        found = self._read("aggregate points", read, stop) if types else schema.empty_table()
+        found = (
+            self._read("aggregate points", read, stop) if types else answer_schema(value_type, aggregates).empty_table()
+        )
         if found.num_rows > max_rows:
             raise too_many_rows(max_rows)
         return checked(found, value_type, aggregates)
@@ -305,6 +318,7 @@ class DuckStore:
             if is_whole:
                 statements.append(f"DELETE FROM series WHERE {one_of('id', types)}")  # noqa: S608 - integers only
             tables.write(*statements)
+            self._tails.drop(types)
             if is_whole:
                 for series_id in types:
                     del self._types[series_id]
@@ -374,6 +388,7 @@ class DuckStore:
                 self._tables.check_open()
                 self._tables.check_room()
                 self._tables.revive()
+                self._tails.clear()
                 self._prepare_appends(self._tables.connection)
             self._revive_at_s = None
 

@@ -1,0 +1,133 @@
+"""Reads what `Store.rows` and `Store.windows` answer. Knows tables and series numbers; the store gives it a cursor with
+a view of them.
+
+What is asked most often, some hundred points that came last, costs DuckDB more to plan than to read: so few are fetched
+as they are found, and sorted, united and put beside each other here. Answers that are short are fetched as Python
+objects, because for columns DuckDB plans a query twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from headwater.model.series import ValueType
+from headwater.store import ARROW_TYPES
+from headwater.store.aggregates import Aggregate, answer_schema
+from headwater.store.duck.reading import Selection, reach, rows_sql, stacked_sql
+from headwater.store.duck.tails import Filling
+from headwater.store.duck.windowing import windows_sql
+from headwater.store.windows import Windows
+
+_FEW_POINTS = 5_000
+"""So many are cheaper to put in order here (1 µs each) than by DuckDB."""
+_FEW_WINDOWS = 2_000
+_MARGIN = 1.25
+"""By how much more than the average a series may have paused, before the newest are looked for again."""
+
+
+def empty_rows(types: Mapping[int, ValueType]) -> pa.Table:
+    """No rows, of series with these types."""
+    fields = [(str(series_id), ARROW_TYPES[value_type]) for series_id, value_type in types.items()]
+    return pa.schema([("at_ns", pa.int64()), *fields]).empty_table()
+
+
+def read_rows(
+    cursor: duckdb.DuckDBPyConnection,
+    wanted: Sequence[Selection],
+    newest: int | None,
+    series: int,
+    filling: Filling | None,
+) -> pa.Table:
+    """The rows of series that exist, with columns in any order. `newest` is not 0.
+
+    `series`: how many there are in the store, for an estimate of how long one takes to send so many points. `filling`:
+    where to put all points from a time on, if that is how they are read; then there is no end to what is wanted.
+    """
+    types = {series_id: one.type for one in wanted for series_id in one.series_ids or ()}
+    span = reach(wanted)
+    if span is None:
+        return empty_rows(types)
+    if newest is None:
+        return cursor.sql(rows_sql(wanted, newest)).to_arrow_table()
+    first_ns, last_ns = span
+    is_few = newest * len(types) <= _FEW_POINTS and all(one.is_exact for one in wanted)
+    span_ns = _likely_span_ns(wanted, newest, series)
+    while True:
+        # To read twice as much is cheaper than to look twice.
+        start_ns = last_ns + 1 - span_ns if span_ns < (last_ns - first_ns) // 2 else first_ns
+        late = [one._replace(start_ns=max(one.start_ns, start_ns)) for one in wanted]
+        points = _few_points(cursor, late, types) if is_few else None
+        if points is None:
+            found = cursor.sql(rows_sql(late, newest)).to_arrow_table()
+        else:
+            found = _side_by_side(points, types, newest)
+        if found.num_rows >= newest or start_ns == first_ns:
+            if filling is not None and points is not None:
+                for one in wanted:
+                    from_ns = one.start_ns if start_ns == first_ns else start_ns
+                    for series_id in one.series_ids or ():
+                        filling.put(series_id, from_ns, points[series_id], newest)
+            return found
+        span_ns *= min(64, max(8, 2 * newest // found.num_rows)) if found.num_rows else 64
+
+
+def _likely_span_ns(wanted: Sequence[Selection], newest: int, series: int) -> int:
+    """In how long a time before the last there will be so many rows, if all series have about as many points."""
+    rows, spans = 0, []
+    for part in sorted((part for one in wanted for part in one.parts if part.rows), key=lambda part: -part.last_ns):
+        rows += part.rows
+        spans.append((part.first_ns, part.last_ns))
+        if rows >= newest * series:
+            break
+    span_ns = max(last for _, last in spans) - min(first for first, _ in spans) + 1
+    return int(span_ns / rows * newest * series * _MARGIN) + 1
+
+
+def _few_points(
+    cursor: duckdb.DuckDBPyConnection, wanted: Sequence[Selection], types: Iterable[int]
+) -> dict[int, dict[int, Any]] | None:
+    """All points that are wanted, by series and time, or None if they are more than should be dealt with here."""
+    points: dict[int, dict[int, Any]] = {series_id: {} for series_id in types}
+    for one in wanted:
+        found = cursor.execute(stacked_sql(one)).fetchmany(2 * _FEW_POINTS)
+        if len(found) == 2 * _FEW_POINTS:
+            cursor.abort()
+            return None
+        for series_id, at_ns, value in found:
+            points[series_id][at_ns] = value  # the last of one time stands
+    return points
+
+
+def _side_by_side(points: Mapping[int, Mapping[int, Any]], types: Mapping[int, ValueType], newest: int) -> pa.Table:
+    times = sorted(set().union(*points.values()))[-newest:]
+    arrays = [pa.array(times, pa.int64())]
+    arrays += [pa.array(map(points[n].get, times), ARROW_TYPES[value_type]) for n, value_type in types.items()]
+    return pa.table(arrays, ["at_ns", *map(str, types)])
+
+
+def read_windows(
+    cursor: duckdb.DuckDBPyConnection,
+    wanted: Sequence[Selection],
+    groups: Sequence[Sequence[int]],
+    value_type: ValueType,
+    aggregates: Sequence[Aggregate],
+    windows: Windows,
+    max_rows: int,
+) -> pa.Table:
+    """The aggregates of `Store.windows` for series that exist, at most `max_rows` rows; not yet `checked`."""
+    schema = answer_schema(value_type, aggregates)
+    span = reach(wanted)
+    if span is None:
+        return schema.empty_table()
+    first_ns, last_ns = span
+    progressions = windows.progressions(first_ns, last_ns)
+    sql = windows_sql(wanted, groups, value_type, aggregates, progressions, last_ns, max_rows)
+    if len(groups) * sum(one.length for one in progressions) > _FEW_WINDOWS:
+        return cursor.sql(sql).to_arrow_table()
+    columns = zip(*cursor.execute(sql).fetchall(), strict=True)
+    arrays = [pa.array(values, one.type) for values, one in zip(columns, schema, strict=False)]
+    return pa.table(arrays, schema) if arrays else schema.empty_table()
