@@ -191,7 +191,8 @@ class Upkeep:
         tables = self._tables
         if not tables.has_deletions or self._now_s() - self._deleted_at_s < self._deletions_wait_s:
             return False
-        last = tables.last_deletion
+        with tables.writing:  # the last of which it can be seen here what it deletes: none is under way
+            last = tables.last_deletion
         for value_type, layout in tables.layouts.items():
             for run in layout.runs:
                 with tables.cursor() as cursor:
