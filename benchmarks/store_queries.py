@@ -43,6 +43,7 @@ from store_questions import (
     check_same,
     questions,
     subjects,
+    subjects_of,
 )
 from store_upkeep import kept_in_order
 from victoria import victoria_metrics
@@ -143,7 +144,7 @@ class Benchmark:
             task = self._progress.add_task(question.title, total=ROUNDS)
             answered = Answered(question)
             check_same(question, store, influx, subjects(fleet, 1)[0])
-            asked = subjects(fleet, question.times)
+            asked = subjects_of(question, fleet)
             size = len(asked) // ROUNDS
             for number in range(ROUNDS):
                 portion = asked[number * size : (number + 1) * size]

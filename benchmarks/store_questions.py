@@ -63,6 +63,8 @@ class Question:
     render_influxql: Callable[[Subject], str]
     times: int
     """How often it is asked."""
+    is_repeated: bool = False
+    """Whether the same is asked again and again, as dashboards do, and not of another series each time."""
 
 
 def questions(fleet: Fleet, points: Points) -> list[Question]:
@@ -92,6 +94,14 @@ def questions(fleet: Fleet, points: Points) -> list[Question]:
             200,
         ),
         Question(
+            "last-field-again",
+            f"last {NEWEST}, one field, again",
+            lambda store, subject: store.rows([series(subject)], newest=NEWEST),
+            lambda subject: newest(_FIELD_NAMES[subject.field], subject),
+            200,
+            is_repeated=True,
+        ),
+        Question(
             "last-record",
             f"last {NEWEST}, {len(FIELDS)} fields",
             lambda store, subject: store.rows([ids[name][subject.station] for name in FIELDS], newest=NEWEST),
@@ -118,6 +128,13 @@ def questions(fleet: Fleet, points: Points) -> list[Question]:
             8,
         ),
     ]
+
+
+def subjects_of(question: Question, fleet: Fleet) -> list[Subject]:
+    """What it is asked about, one after another."""
+    if question.is_repeated:
+        return subjects(fleet, 1) * question.times
+    return subjects(fleet, question.times)
 
 
 def subjects(fleet: Fleet, count: int, seed: int = 11) -> list[Subject]:

@@ -162,6 +162,22 @@ def test_what_changes_while_it_is_read_is_not_kept(change: str) -> None:
     assert kept(tails, 1, 1)
 
 
+def test_what_is_read_while_it_changes_is_not_put_beside_what_has_not_changed() -> None:
+    tails = Tails()
+    fill(tails, 1, 1)
+    with tails.changing():
+        fill(tails, 2, 2)  # has what is just being stored
+        fill(tails, 3, 1)
+        assert not kept(tails, 2, 1)
+        tails.append(columns_of([(1, 1, 1), (2, 1, 1)]).values())
+    assert kept(tails, 1, 2)
+    assert not kept(tails, 2, 1)
+    assert kept(tails, 3, 1)
+    with pytest.raises(OSError, match="full"), tails.changing():
+        raise OSError("full")
+    assert not kept(tails, 1, 1)
+
+
 def test_what_nobody_asks_for_is_let_go() -> None:
     tails = Tails()
     fill(tails, 1, 10)
@@ -171,6 +187,19 @@ def test_what_nobody_asks_for_is_let_go() -> None:
     for at_ns in range(501):
         tails.append(columns_of([(1, at_ns, 1)]).values())
     assert not kept(tails, 1, 10)
+
+
+def test_a_batch_with_points_of_very_many_series_lets_some_go() -> None:
+    tails = Tails()
+    fill(tails, 1, 10)
+    fill(tails, 2, 10)
+    tails.append(columns_of([(1, 10, 1), *((2, at_ns, 1) for at_ns in range(1000))]).values())
+    assert kept(tails, 1, 11)
+    assert not kept(tails, 2, 1)
+    with tails.filling([2]) as filling:
+        filling.put(2, 0, {0: 0}, 1)
+        tails.append(columns_of([*((1, at_ns, 1) for at_ns in range(1000)), (2, 0, 1)]).values())
+    assert not kept(tails, 2, 1)
 
 
 def test_what_was_not_asked_for_longest_makes_room() -> None:

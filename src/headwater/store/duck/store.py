@@ -141,7 +141,9 @@ class DuckStore:
                 if batch.new_series:
                     self._incoming_series.put(series_table(batch.new_series))
                 self._types.update(new_types)
-                tables.write(*statements)
+                with self._tails.changing():
+                    tables.write(*statements)
+                    self._tails.append(filled.values())
             except BaseException:
                 for series_id in new_types:
                     self._types.pop(series_id, None)
@@ -150,7 +152,6 @@ class DuckStore:
                 for incoming in self._incoming.values():
                     incoming.clear()
                 self._incoming_series.clear()
-            self._tails.append(filled.values())
 
     def catalogue(self) -> Iterator[Series]:
         with self._engine("read its catalogue"), self._tables.cursor() as cursor:
@@ -317,8 +318,9 @@ class DuckStore:
             is_whole = start_ns is None and end_ns is None
             if is_whole:
                 statements.append(f"DELETE FROM series WHERE {one_of('id', types)}")  # noqa: S608 - integers only
-            tables.write(*statements)
-            self._tails.drop(types)
+            with self._tails.changing():
+                tables.write(*statements)
+                self._tails.drop(types)
             if is_whole:
                 for series_id in types:
                     del self._types[series_id]

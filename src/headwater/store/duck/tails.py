@@ -28,8 +28,9 @@ _LETTERS_OF_A_POINT = 64
 """So many letters of text count as another point."""
 _MOST_UNREAD = 500
 """A series that got so many points since it was last asked for is let go: to keep it costs 0.3 µs a point."""
-_FEW_POINTS = 256
-"""In so few points of a batch, looking for those of the kept series is faster than having Arrow do it."""
+_MOST_AT_ONCE = 256
+"""So many points of a batch are taken in at most: this is for what comes from devices, and a load of many series must
+not wait for it. Series of which there are more are let go."""
 
 
 @dataclass(slots=True)
@@ -80,6 +81,7 @@ class Filling:
 
     series_ids: Collection[int]
     is_spoiled: bool = False
+    is_read: bool = False
     tails: dict[int, Tail] = field(default_factory=dict)
     """Put here what was read."""
 
@@ -90,8 +92,8 @@ class Filling:
 
 
 class Tails:
-    """Those of one store. Every method may be called from any thread; `append`, `drop` and `clear` by whoever holds the
-    lock of writers."""
+    """Those of one store. Every method may be called from any thread; `changing` and all within it, and `clear`, by
+    whoever holds the lock of writers."""
 
     def __init__(self, most_points: int = MOST_POINTS) -> None:
         self._most_points = most_points
@@ -99,6 +101,7 @@ class Tails:
         self._tails: OrderedDict[int, Tail] = OrderedDict()
         """The one that was asked for last stands last."""
         self._fillings: list[Filling] = []
+        self._is_changing = False
         self._weight = 0
         self._watched: pa.Array | None = None
         """The series of tails and fillings; None: to be made anew."""
@@ -144,10 +147,25 @@ class Tails:
             yield filling
         finally:
             with self._lock:
-                self._fillings.remove(filling)
-                self._watched = None
-                if not filling.is_spoiled:
-                    self._keep(filling.tails)
+                filling.is_read = True
+                if not self._is_changing:
+                    self._settle()
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Within the block the store is changed, and `append` or `drop` says how. What is read meanwhile may have the
+        change already, which tails beside it do not have: it is kept, if it does not matter, when the block ends."""
+        with self._lock:
+            self._is_changing = True
+        try:
+            yield
+        except BaseException:
+            self.clear()
+            raise
+        finally:
+            with self._lock:
+                self._is_changing = False
+                self._settle()
 
     def append(self, batches: Iterable[Columns]) -> None:
         """These points, all of one transaction, were stored."""
@@ -158,7 +176,8 @@ class Tails:
             touched: set[int] = set()
             for columns in batches:
                 is_boolean = columns.type is ValueType.BOOLEAN
-                for number in self._places(columns):
+                places, others = self._found_in(columns)
+                for number in places:
                     series_id = columns.series_ids[number]
                     tail = changed.get(series_id) or self._tails.get(series_id)
                     if tail is None:
@@ -169,6 +188,13 @@ class Tails:
                     if tail.unread <= _MOST_UNREAD:
                         value = columns.values[number]
                         tail.put(columns.at_ns[number], bool(value) if is_boolean else value)
+                for series_id in others:
+                    tail = self._tails.get(series_id)
+                    if tail is None:
+                        touched.add(series_id)
+                        continue
+                    changed[series_id] = tail
+                    tail.unread = _MOST_UNREAD + 1
             for series_id, tail in changed.items():
                 if tail.unread > _MOST_UNREAD:
                     self._forget(series_id)
@@ -194,6 +220,14 @@ class Tails:
             for filling in self._fillings:
                 filling.is_spoiled = True
 
+    def _settle(self) -> None:
+        """Keep what was read, unless it was spoiled."""
+        for filling in [filling for filling in self._fillings if filling.is_read]:
+            self._fillings.remove(filling)
+            self._watched = None
+            if not filling.is_spoiled:
+                self._keep(filling.tails)
+
     def _keep(self, tails: Mapping[int, Tail]) -> None:
         for series_id, tail in tails.items():
             if series_id in self._tails:
@@ -215,16 +249,18 @@ class Tails:
             if not filling.is_spoiled:
                 filling.is_spoiled = any(series_id in series_ids for series_id in filling.series_ids)
 
-    def _places(self, columns: Columns) -> Iterable[int]:
-        """Where points of watched series stand, ascending; in a short batch perhaps of others too."""
-        if len(columns) <= _FEW_POINTS:
-            return range(len(columns))
+    def _found_in(self, columns: Columns) -> tuple[Iterable[int], Iterable[int]]:
+        """Where the first points of watched series stand, ascending (in a short batch perhaps of others too), and which
+        of the series have more."""
+        if len(columns) <= _MOST_AT_ONCE:
+            return range(len(columns)), ()
         if self._watched is None:
             watched = set(self._tails).union(*(filling.series_ids for filling in self._fillings))
             self._watched = pa.array(watched, pa.int64())
         ids = pa.Array.from_buffers(pa.int64(), len(columns), [None, pa.py_buffer(columns.series_ids)])
-        places: list[int] = pc.indices_nonzero(pc.is_in(ids, self._watched)).to_pylist()
-        return places
+        places = pc.indices_nonzero(pc.is_in(ids, self._watched))
+        others = ids.take(places[_MOST_AT_ONCE:]).unique()
+        return places[:_MOST_AT_ONCE].to_pylist(), others.to_pylist()
 
 
 def _slice(tail: Tail, start_ns: int, end_ns: int | None) -> tuple[list[int], list[Any]]:
