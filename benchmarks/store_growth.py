@@ -23,7 +23,7 @@ from headwater.services.catalogue import Catalogue
 from headwater.store import Batch
 from headwater.store.duck import open_duck_store
 from store_load import FIELDS, Fleet, Points
-from store_questions import WARM_UP, Latencies, Question, ask_headwater, questions, subjects
+from store_questions import WARM_UP, Latencies, Question, ask_headwater, questions, subjects_of
 from store_upkeep import kept_in_order
 
 
@@ -63,7 +63,7 @@ def measure(directory: Path, asked: list[Question], fleet: Fleet, rate: float, p
         opening_s = time.perf_counter() - begun_s
         answers = {}
         for question in progress.track(asked, description=f"asking at {fleet.records:,}"):
-            about = subjects(fleet, question.times)
+            about = subjects_of(question, fleet)
             ask_headwater(question, store, about[:WARM_UP])
             _, answers[question.title] = ask_headwater(question, store, about)
     return Grown(fleet.records, rate, bytes_per_value, opening_s, answers)

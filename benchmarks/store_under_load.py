@@ -90,7 +90,7 @@ class Pace:
 def ask_for(seconds: float, question: Question, store: Store, fleet: Fleet) -> Latencies:
     """Ask for so long, about random stations; how long the lists took."""
     latencies = Latencies()
-    about = itertools.cycle(subjects(fleet, 10_000))
+    about = itertools.cycle(subjects(fleet, 1 if question.is_repeated else 10_000))
     ask_headwater(question, store, list(itertools.islice(about, WARM_UP)))
     until_s = time.perf_counter() + seconds
     while time.perf_counter() < until_s:
