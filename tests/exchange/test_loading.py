@@ -263,3 +263,17 @@ class Sent:
 
     def write(self, data: bytes) -> None:
         self.parts.append(bytes(data))
+
+
+async def test_what_the_channel_does_not_keep_for_so_long_is_left_out_and_counted(house: House) -> None:
+    settings = replace(house.channel.settings, retention_s=3600)
+    await house.services.channels.update(house.channel.account_id, house.channel.id, settings)
+    begun = await asyncio.to_thread(new_import, house, asyncio.get_running_loop())
+    now_ns = time.time_ns()
+    old, new = now_ns - 7200 * 10**9, now_ns - 10 * 10**9
+    await asyncio.to_thread(begun.store, entries((old, 1, "a"), (new, 2, "b")))
+    await asyncio.to_thread(begun.store, points(("t", old, 1.0)))
+    assert begun.expired == 3
+    settings = replace(house.channel.settings, retention_s=None)
+    await house.services.channels.update(house.channel.account_id, house.channel.id, settings)
+    assert await house.entries() == [(new, 2, {1: "b"})]

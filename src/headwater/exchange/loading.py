@@ -59,6 +59,8 @@ class Loader:
         self.keeps_numbers = keeps_numbers
         self.last_id = services.entries.last_entry_id(channel.id)
         """Of the channel, after the last block."""
+        self.expired = 0
+        """Points that were left out because the channel does not keep points for so long."""
         known_id = self.last_id if noted_last_id is None else noted_last_id
         self._doubtful = range(known_id + 1, self.last_id + 1)
         """Numbers that the interrupted import has stored without noting it, or that somebody else was given since."""
@@ -66,6 +68,11 @@ class Loader:
     async def store(self, block: Block) -> None:
         """Return when the block is on disk. Raises NotFound when the channel is gone, BadRequest for numbers that no
         entry can have, StorageError."""
+        horizon_ns = self._services.horizons.horizon_ns(self._channel_id)
+        if horizon_ns is not None:
+            kept = _since(block, horizon_ns)
+            self.expired += len(block) - len(kept)
+            block = kept
         if not len(block):
             return
         _check_numbers(block)
@@ -99,6 +106,19 @@ class Loader:
                 services.entries.loaded(channel, max(numbers.values()), max(numbers))
             self.last_id = services.entries.last_entry_id(channel.id)
             await receipt.wait()
+
+
+def _since(block: Block, start_ns: int) -> Block:
+    """A block without the points before a time."""
+    if all(min(columns.at_ns, default=start_ns) >= start_ns for columns in block.columns.values()):
+        return block
+    found = Block(block.end_row, block.series, are_entries=block.are_entries)
+    for value_type, columns in block.columns.items():
+        kept = found.of(value_type)
+        for point in zip(columns.series_ids, columns.at_ns, columns.values, strict=True):
+            if point[1] >= start_ns:
+                kept.append(*point)
+    return found
 
 
 def _check_numbers(block: Block) -> None:
@@ -171,6 +191,11 @@ class Import:
         )
         self._noted_at_s = -NOTE_EVERY_S
 
+    @property
+    def expired(self) -> int:
+        """Points so far that the channel does not keep for so long: they are left out."""
+        return self._loader.expired
+
     def store(self, block: Block) -> None:
         """Return when the block is on disk. Raises HeadwaterError."""
         if self._noted_at_s < 0:  # before the first point: who is killed then must find the channel to be empty
@@ -231,6 +256,6 @@ class Imports:
         while (block := unpack(reply.read)) is not None:
             begun.store(block)
             points += len(block)
-            reply.inform(stored_row=block.end_row)
+            reply.inform(stored_row=block.end_row, expired=begun.expired)
         begun.finish()
-        log.info("imported into a channel", channel=begun.channel.id, points=points)
+        log.info("imported into a channel", channel=begun.channel.id, points=points - begun.expired)

@@ -47,6 +47,8 @@ class Imported(NamedTuple):
     """That were read and can be used."""
     points: int
     """That were stored now; those that an earlier import had stored already are not among them."""
+    expired: int
+    """Points that the channel does not keep for so long; they are not among the others."""
     resumed_row: int
     bad: BadLines
 
@@ -121,6 +123,8 @@ class Target(Protocol):
     resume_row: int
     """Records up to this one are stored already."""
 
+    @property
+    def expired(self) -> int: ...
     def store(self, block: Block, /) -> None: ...
     def finish(self) -> None: ...
 
@@ -132,18 +136,23 @@ class _Server:
         self._answer = answer
         self._answers = answer.frames()
         self._is_waiting = False
+        self.expired = 0
         self.resume_row = int(self._next()["resume_row"])
 
     def store(self, block: Block, /) -> None:
         self._send(lambda: self._answer.write(pack(block)))
         if self._is_waiting:
-            self._next()
+            self._hear(self._next())
         self._is_waiting = True
 
     def finish(self) -> None:
         self._send(self._answer.end)
-        for _ in self._answers:
-            pass
+        for frame in self._answers:
+            self._hear(frame)
+
+    def _hear(self, frame: object) -> None:
+        if isinstance(frame, dict):
+            self.expired = int(frame.get("expired", 0))
 
     def _send(self, send: Callable[[], None]) -> None:
         try:
@@ -206,7 +215,7 @@ def _load(target: Target, path: Path, chosen: Format, opened: _CountedInput, how
             target.store(block)
             points += len(block)
     target.finish()
-    return Imported(rows - bad.count, points, target.resume_row, bad)
+    return Imported(rows - bad.count, points - target.expired, target.expired, target.resume_row, bad)
 
 
 async def _import_alone(
