@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -92,3 +93,24 @@ async def test_results_that_were_about_to_go_when_the_process_ended_are_gone(far
     await again.close()
     may_delete.set()
     await clearing
+
+
+async def test_a_deletion_while_the_keeper_looks_for_what_is_to_be_computed(
+    farm: Farm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await farm.deleting.delete(SeriesFilter(SOURCE), start_ns=NOW_NS - HOUR_NS)
+    windows, looks, may_look = farm.store.windows, threading.Event(), threading.Event()
+
+    def look(*arguments: Any, **options: Any) -> Any:
+        looks.set()
+        assert may_look.wait(10)
+        return windows(*arguments, **options)
+
+    monkeypatch.setattr(farm.store, "windows", look)
+    keeping = asyncio.ensure_future(farm.keep())
+    await until(looks.is_set)
+    await farm.deleting.delete(SeriesFilter(SOURCE), start_ns=NOW_NS - 3 * HOUR_NS)
+    may_look.set()
+    await keeping
+    await farm.keep()
+    assert farm.results("f.sum") == {NOW_NS - 4 * HOUR_NS: 1.0}

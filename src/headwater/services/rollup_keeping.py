@@ -96,15 +96,18 @@ class RollupKeeper:
         least_ns = max(self._rollups.frozen_ns(state), state.expired_ns)
         state.drop([begins for begins in state.dirty if begins < least_ns])
         dirty = sorted(state.dirty)
+        if not dirty:
+            return
+        fields = await self._fields(state)
         closed = [begins for begins in dirty if begins + state.window_ns <= now_ns]
         for windows in (closed, dirty[len(closed) :]):
             while windows:
                 async with state.computing:
                     if state.is_gone:
                         return
-                    fields = self._fields(state)
                     piece, windows = _split(windows, _windows_at_once(state, fields))
                     marks = state.claim(piece)
+                    fields = await self._fields(state)  # later than the claim: what is not among them marks anew
                     await self._compute(state, fields, spans_of(sorted(marks), state.window_ns), marks)
 
     # -- what was never computed ------------------------------------------------------------------------------
@@ -116,25 +119,27 @@ class RollupKeeper:
             return True
         clock_s = asyncio.get_running_loop().time
         until_s = clock_s() + FILL_S
+        expected_ns = state.filled_ns  # a deletion that moves it back, even before the first piece, ends this
         is_first = state.filled_ns == EARLIEST_NS
         begin_ns = max(state.filled_ns, state.expired_ns)
         if not is_first:
             begin_ns = max(begin_ns, self._rollups.frozen_ns(state))
-        piece_ns = _windows_at_once(state, self._fields(state)) * state.window_ns
         await self._ingest.drain()  # what comes later is marked
-        source_ids = [series_id for one in self._fields(state) for series_id in one.source_ids]
+        fields = await self._fields(state)
+        piece_ns = _windows_at_once(state, fields) * state.window_ns
+        source_ids = [series_id for one in fields for series_id in one.source_ids]
         pieces = await self._read(lambda: _windows_with_points(self._store, source_ids, begin_ns, piece_ns))
-        expected_ns = state.filled_ns
         for piece in [*pieces, LATEST_NS]:
             async with state.computing:
                 if state.filled_ns != expected_ns or state.is_gone or clock_s() > until_s:
                     return state.is_gone
                 start_ns, end_ns = max(piece, begin_ns), min(piece + piece_ns, LATEST_NS)
                 if not is_first and begin_ns < start_ns:
-                    await self._delete(state, {(begin_ns, start_ns): self._results(state)})
+                    results = await self._read(lambda: self._results(state))
+                    await self._delete(state, {(begin_ns, start_ns): results})
                 if piece < LATEST_NS:
                     await self._ingest.drain()
-                    await self._compute(state, self._fields(state), [(start_ns, end_ns)], {})
+                    await self._compute(state, await self._fields(state), [(start_ns, end_ns)], {})
                 await self._rollups.fill_until(state, end_ns)
                 begin_ns = expected_ns = end_ns
         return state.is_filled
@@ -149,7 +154,7 @@ class RollupKeeper:
             if state.is_gone:
                 return
             state.expired_ns = expires_ns
-            series_ids = self._all_series(state)
+            series_ids = await self._read(lambda: self._all_series(state))
             if series_ids:
                 await self._delete(state, {(EARLIEST_NS, expires_ns): series_ids})
                 await self._rollups.fill_until(state, state.filled_ns)  # so that this stays younger than results
@@ -201,9 +206,11 @@ class RollupKeeper:
     async def _read(self, read: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._reader, read)
 
-    def _fields(self, state: RollupState) -> list[Field]:
-        functions = [Function(name) for name in state.rule.aggregates]
-        return fields_of(self._catalogue, state.rule.bucket_id, state.rule.target_bucket_id, functions)
+    async def _fields(self, state: RollupState) -> list[Field]:
+        """Off the loop: 100,000 series take a second."""
+        rule = state.rule
+        functions = [Function(name) for name in rule.aggregates]
+        return await self._read(lambda: fields_of(self._catalogue, rule.bucket_id, rule.target_bucket_id, functions))
 
     def _results(self, state: RollupState) -> list[int]:
         return [one.id for one in self._catalogue.of_bucket(state.rule.target_bucket_id) if one.key != state.key]

@@ -106,13 +106,17 @@ class Rollups:
     async def _report(self, state: RollupState) -> RollupReport:
         now_ns = self.now_ns()
         until_ns = min([now_ns // state.window_ns * state.window_ns, *state.dirty])
-        series_ids = [one.id for one in self._catalogue.of_bucket(state.rule.target_bucket_id) if one.key != state.key]
-        ever = Windows(EARLIEST_NS, LATEST_NS, LATEST_NS)
-        counted = await asyncio.to_thread(self._store.windows, [series_ids], [Aggregate(Function.COUNT)], ever)
-        points = sum(counted.column("count").to_pylist())
+        points = await asyncio.to_thread(self._count, state)
         if not state.is_filled:
             until_ns = min(now_ns, state.filled_ns) if state.filled_ns > 0 else 0
         return RollupReport(state.rule, state.is_filled, until_ns, points)
+
+    def _count(self, state: RollupState) -> int:
+        """How many results there are. Blocks."""
+        series_ids = [one.id for one in self._catalogue.of_bucket(state.rule.target_bucket_id) if one.key != state.key]
+        ever = Windows(EARLIEST_NS, LATEST_NS, LATEST_NS)
+        counted = self._store.windows([series_ids], [Aggregate(Function.COUNT)], ever)
+        return sum(counted.column("count").to_pylist())
 
     async def owned(self, account_id: int, bucket_id: int) -> list[RollupState]:
         """The same for an account; another's channel is `NotFound`."""
