@@ -47,6 +47,7 @@ class Farm:
 
     def __init__(self, store: Store, now_ns: Callable[[], int], retention_s: int | None = None) -> None:
         self.store = store
+        self.retention_s = retention_s
         self.catalogue = Catalogue(list(store.catalogue()))
         self.ingest = Ingest(store, self.catalogue, IngestLimits(flush_interval_s=0))
         self.rollups = Rollups(
@@ -56,7 +57,7 @@ class Farm:
             self.catalogue,
             store,
             now_ns=now_ns,
-            retention_s=lambda _: retention_s,
+            retention_s=lambda _: self.retention_s,
             marked_at_once=20,
         )
         self.deleting = Deleting(self.ingest, self.catalogue, store)

@@ -15,7 +15,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -227,7 +227,12 @@ async def open_services(settings: Settings, store: Store) -> AsyncIterator[Servi
         entries = Entries(ingest, query, catalogue, deleting, horizons)
         await entries.recover()
         await _reconcile(worker, access, catalogue, entries, rollups)
-        retention = Retention(ingest, catalogue, store, horizons, access.retentions, entries.note_last_ids)
+
+        async def before_removal(bucket_ids: Collection[int]) -> None:
+            await entries.note_last_ids(bucket_ids)
+            await rollups.note_lost(bucket_ids)
+
+        retention = Retention(ingest, catalogue, store, horizons, access.retentions, before_removal)
         stack.push_async_callback(retention.close)
         await stack.enter_async_context(_running(retention.run()))
         keeper = RollupKeeper(rollups, ingest, catalogue, store, interval_s=settings.rollup.interval_s)

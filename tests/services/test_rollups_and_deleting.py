@@ -114,3 +114,22 @@ async def test_a_deletion_while_the_keeper_looks_for_what_is_to_be_computed(
     await keeping
     await farm.keep()
     assert farm.results("f.sum") == {NOW_NS - 4 * HOUR_NS: 1.0}
+
+
+async def test_results_outlive_their_points_also_when_the_retention_becomes_longer(farm: Farm) -> None:
+    farm.retention_s = 2 * 3600 + 1800
+    await farm.rollups.note_lost([SOURCE])
+    horizon_ns = NOW_NS - farm.retention_s * SECOND_NS
+    await farm.ingest.run_between_commits(
+        lambda: farm.store.delete(farm.catalogue.series_ids(SOURCE), end_ns=horizon_ns)
+    )
+    farm.retention_s = None
+    again = Farm(farm.store, lambda: NOW_NS)
+    await again.rollups.load([rule()])
+    for one in (farm, again):
+        await one.deleting.delete(SeriesFilter(SOURCE), start_ns=NOW_NS - 4 * HOUR_NS, end_ns=NOW_NS - HOUR_NS)
+        await one.write("f", NOW_NS - 4 * HOUR_NS + 1, 9.0)
+        await one.keep()
+        assert sorted(one.results("f.sum")) == [NOW_NS - n * HOUR_NS for n in (4, 3, 1, 0)]
+        assert set(one.results("f.sum").values()) == {1.0}
+    await again.close()

@@ -19,7 +19,7 @@ from headwater.priority import step_back
 from headwater.services.catalogue import Catalogue
 from headwater.services.ingest import Ingest, Receipt
 from headwater.services.rollup_computing import Computed, Field, Span, compute, fields_of, spans_of
-from headwater.services.rollup_state import DONE, FILLED, RollupState
+from headwater.services.rollup_state import DONE, FILLED, LOST, RollupState
 from headwater.services.rollups import Rollups
 from headwater.store import Store
 from headwater.store.aggregates import Aggregate, Function
@@ -216,8 +216,9 @@ class RollupKeeper:
         return [one.id for one in self._catalogue.of_bucket(state.rule.target_bucket_id) if one.key != state.key]
 
     def _all_series(self, state: RollupState) -> list[int]:
-        """But for the one that says until when all was computed."""
-        return [one.id for one in self._catalogue.of_bucket(state.rule.target_bucket_id) if one.field != FILLED]
+        """But for those that say what was computed and what was lost."""
+        series = self._catalogue.of_bucket(state.rule.target_bucket_id)
+        return [one.id for one in series if one.field not in (FILLED, LOST)]
 
 
 def _windows_at_once(state: RollupState, fields: Sequence[Field]) -> int:

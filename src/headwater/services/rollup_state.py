@@ -3,7 +3,8 @@
 A window of a rule's source is *dirty* when something of it may have changed since it was computed. Two series of the
 target say so on disk: `mark`, whose value at the window's beginning is another number for each change, and `done`, the
 mark with which it was computed. A change and its mark are one transaction, so no crash parts them. The value of the
-third, `filled`, is until when all windows have been computed at least once: its newest point counts.
+third, `filled`, is until when all windows have been computed at least once: its newest point counts. The greatest value
+of the fourth, `lost`, is when the first window begins that has never lost points to the source's retention.
 
 Here the same is in memory. Computes nothing; only the event loop's thread may use it.
 """
@@ -24,7 +25,7 @@ from headwater.store import Batch, Columns, Store
 from headwater.store.windows import EARLIEST_NS, LATEST_NS
 
 MEASUREMENT = "rollup"
-MARK, DONE, FILLED = "mark", "done", "filled"
+MARK, DONE, FILLED, LOST = "mark", "done", "filled", "lost"
 """No result has such a name: theirs end with the name of an aggregate."""
 SECOND_NS = 1_000_000_000
 
@@ -83,6 +84,8 @@ class RollupState:
         """The time of the last point that says so."""
         self.expired_ns = EARLIEST_NS
         """Results before this are too old to be kept."""
+        self.lost_ns = EARLIEST_NS
+        """Windows before this have lost points to a retention that the source has or had."""
         self.undeleted: list[int] = []
         """Series of the target that the catalogue has forgotten; for the next try, should deleting them fail."""
         self.is_gone = False
@@ -122,7 +125,7 @@ class RollupState:
         """Nothing of it is on disk any more."""
         self.dirty.clear()
         self.announced.clear()
-        self.filled_ns = EARLIEST_NS
+        self.filled_ns = self.lost_ns = EARLIEST_NS
 
 
 class Marks:
@@ -190,6 +193,10 @@ class Marks:
         ]
         marks = [series_id for key in keys for name, series_id in key.items() if name != FILLED]
         self._last = max(self._last, *store.maxima(marks).values(), 0)
+        lost = [self._catalogue.find(state.key, LOST, int) for state in states]
+        greatest = store.maxima([series_id for series_id in lost if series_id is not None])
+        for state, series_id in zip(states, lost, strict=True):
+            state.lost_ns = EARLIEST_NS if series_id is None else greatest.get(series_id, EARLIEST_NS)
         for batch in store.records(keys):
             columns = {name: batch.column(name) for name in batch.schema.names}
             nothing = pa.nulls(batch.num_rows, pa.int64())

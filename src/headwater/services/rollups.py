@@ -21,7 +21,7 @@ from headwater.services.catalogue import Catalogue
 from headwater.services.deleting import Deletion
 from headwater.services.ingest import Ingest, Receipt
 from headwater.services.rollup_computing import FUNCTIONS, kept_functions
-from headwater.services.rollup_state import FILLED, MARK, SECOND_NS, Marks, RollupState
+from headwater.services.rollup_state import FILLED, LOST, MARK, SECOND_NS, Marks, RollupState
 from headwater.store import Store
 from headwater.store.aggregates import Aggregate, Function
 from headwater.store.windows import EARLIEST_NS, LATEST_NS, Windows
@@ -224,7 +224,21 @@ class Rollups:
     def frozen_ns(self, state: RollupState) -> int:
         """Windows before this have lost points to the source's retention: their results stay as they are."""
         keep_s = self._retention_s(state.rule.bucket_id)
-        return EARLIEST_NS if keep_s is None else _ceiling(self.now_ns() - keep_s * SECOND_NS, state.window_ns)
+        if keep_s is None:
+            return state.lost_ns
+        return max(state.lost_ns, _ceiling(self.now_ns() - keep_s * SECOND_NS, state.window_ns))
+
+    async def note_lost(self, bucket_ids: Collection[int]) -> None:
+        """Write down which windows lose points, before expired points of buckets are removed: what a longer retention
+        brings back later are windows without them. Raises StorageError."""
+        receipts: dict[Receipt, None] = {}
+        for state in (state for bucket_id in bucket_ids for state in self.of(bucket_id)):
+            lost_ns = self.frozen_ns(state)
+            if lost_ns > state.lost_ns:
+                state.lost_ns = lost_ns
+                receipts[self._ingest.write(Record(state.key, lost_ns, {LOST: lost_ns}))] = None
+        for receipt in receipts:
+            await receipt.wait()
 
     def expires_ns(self, state: RollupState) -> int:
         """Results before this are too old; it moves once a day."""
