@@ -19,7 +19,7 @@ from headwater.app import open_services
 from headwater.control import Reply
 from headwater.errors import BadRequest, NotFound, StorageError
 from headwater.exchange.block import Block, BlockBuilder
-from headwater.exchange.loading import NOTES, Import, Loader
+from headwater.exchange.loading import NOTES, SERIES_AT_ONCE, Import, Loader
 from headwater.exchange.source import Exports, Wanted, records_of
 from headwater.model.series import Value
 from headwater.registry.entities import Channel, ChannelSettings
@@ -277,3 +277,17 @@ async def test_what_the_channel_does_not_keep_for_so_long_is_left_out_and_counte
     settings = replace(house.channel.settings, retention_s=None)
     await house.services.channels.update(house.channel.account_id, house.channel.id, settings)
     assert await house.entries() == [(new, 2, {1: "b"})]
+
+
+async def test_many_new_series_leave_others_the_loop(house: House) -> None:
+    builder = BlockBuilder()
+    for number in range(4 * SERIES_AT_ONCE):
+        builder.add("m", (("n", str(number)),), "f", number, 1.0)
+    loading = asyncio.ensure_future(house.loader().store(builder.take(number)))
+    seen = set()
+    while not loading.done():
+        await asyncio.sleep(0)
+        seen.add(len(house.services.query.series_of(house.channel.id)))
+    await loading
+    assert {one * SERIES_AT_ONCE for one in range(1, 5)} <= seen
+    assert len(list(house.store.catalogue())) == 4 * SERIES_AT_ONCE

@@ -38,6 +38,8 @@ NOTE_EVERY_S = 1.0
 MAX_ENTRY_ID = 10**18
 """A channel that has an entry of this number can still number all that comes."""
 _NUMBERED = ((MEASUREMENT, ENTRY_ID), (NUMBERING, LAST_ID))
+SERIES_AT_ONCE = 1_000
+"""New series that are made before others have the event loop: some 10 ms."""
 _ENTRY_SERIES = (MEASUREMENT, (), ENTRY_ID, ValueType.INTEGER)
 
 
@@ -78,6 +80,11 @@ class Loader:
         _check_numbers(block)
         services = self._services
         await services.ingest.room()
+        series = [(SeriesKey(self._channel_id, one[0], one[1]), one[2], one[3]) for one in block.series]
+        for first in range(0, len(series) - SERIES_AT_ONCE, SERIES_AT_ONCE):  # the rest with the points
+            self._existing_channel()
+            services.ingest.introduce(series[first : first + SERIES_AT_ONCE])
+            await asyncio.sleep(0)
         taken: set[int] = set()
         numbers = _numbers(block)
         if numbers and min(numbers.values()) < 1:  # a file that does not number its entries
@@ -87,9 +94,7 @@ class Loader:
             await services.ingest.drain()
             taken = await services.query.times(channel_key(self._channel_id), Column(ENTRY_ID, int), set(numbers))
             self.keeps_numbers &= doubtful <= taken
-        channel = services.access.channel(self._channel_id)
-        if channel is None:
-            raise NotFound("the channel was deleted meanwhile")
+        channel = self._existing_channel()
         # From here on nothing else happens on the loop: the numbers given out stay free until they are taken.
         last_id = services.entries.last_entry_id(channel.id)
         if self.keeps_numbers and last_id != self.last_id:
@@ -100,12 +105,17 @@ class Loader:
             numbers = _number(numbers, taken, last_id)
             block = _renumbered(block, numbers, taken)
         if len(block):
-            series = [(SeriesKey(channel.id, one[0], one[1]), one[2], one[3]) for one in block.series]
             receipt = services.ingest.load(series, block.columns)
             if numbers:
                 services.entries.loaded(channel, max(numbers.values()), max(numbers))
             self.last_id = services.entries.last_entry_id(channel.id)
             await receipt.wait()
+
+    def _existing_channel(self) -> Channel:
+        channel = self._services.access.channel(self._channel_id)
+        if channel is None:
+            raise NotFound("the channel was deleted meanwhile")
+        return channel
 
 
 def _since(block: Block, start_ns: int) -> Block:

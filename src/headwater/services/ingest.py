@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -225,10 +225,7 @@ class Ingest:
             self._begin_batch()
         elif receipt.points >= self._most_points:
             raise Overloaded("the disk cannot keep up with what arrives; try again later")
-        ids = []
-        for key, field, value_type in series:
-            series_id = self._catalogue.find(key, field, CLASS_OF[value_type])
-            ids.append(self._add_series(key, field, CLASS_OF[value_type]) if series_id is None else series_id)
+        ids = self.introduce(series)
         for value_type, points in columns.items():
             if CLASS_OF[value_type] not in self._appenders:
                 self._add_columns(CLASS_OF[value_type])
@@ -254,6 +251,14 @@ class Ingest:
         notice = self._catalogue.make_notice(bucket_id, series, is_clear=is_clear)
         self._open.batch.new_series.append(notice)
         return [*series, notice]
+
+    def introduce(self, series: Iterable[tuple[SeriesKey, str, ValueType]]) -> list[int]:
+        """The numbers of series; those that did not exist are stored with what is written next."""
+        ids = []
+        for key, field, value_type in series:
+            series_id = self._catalogue.find(key, field, CLASS_OF[value_type])
+            ids.append(self._add_series(key, field, CLASS_OF[value_type]) if series_id is None else series_id)
+        return ids
 
     def _begin_batch(self) -> None:
         if self._is_closed:
