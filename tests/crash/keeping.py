@@ -1,4 +1,5 @@
-"""The process that is killed while a bucket is down-sampled: writes, replaces and deletes points, and keeps two rules.
+"""The process that is killed while a bucket is down-sampled: writes, replaces and deletes points, clears the bucket
+meanwhile, and keeps two rules.
 
 Argument: the store's directory. Prints `ready` before it begins. What it does is made up by chance: afterwards nothing
 is asked but that the results are those of the points that are there.
@@ -15,7 +16,7 @@ from contextlib import closing
 from pathlib import Path
 
 from headwater.store.duck import DuckStore, open_duck_store
-from rollup_farm import SECOND_NS, Farm, rule
+from rollup_farm import SECOND_NS, SOURCE, Farm, rule
 
 RULES = (rule(60), rule(600, id_=2, target=101))
 HOURS_NS = 4 * 3600 * SECOND_NS
@@ -33,10 +34,12 @@ def now_ns() -> int:
 async def work(store: DuckStore) -> None:
     farm = Farm(store, now_ns)
     await farm.rollups.load(RULES)
+    await farm.deleting.finish_interrupted()
     os.write(1, b"ready\n")
     async with asyncio.TaskGroup() as group:  # until the process is killed
         group.create_task(keep(farm))
         group.create_task(change(farm))
+        group.create_task(clear(farm))
 
 
 async def keep(farm: Farm) -> None:
@@ -57,6 +60,13 @@ async def change(farm: Farm) -> None:
             for n in range(20):
                 await farm.write("f", at_ns + n * SECOND_NS, chance.random())
                 await farm.write("i", at_ns, chance.randrange(100))
+
+
+async def clear(farm: Farm) -> None:
+    chance = random.Random()
+    while True:
+        await asyncio.sleep(chance.uniform(0.0, 0.5))
+        await farm.deleting.clear_bucket(SOURCE)
 
 
 def maintain(store: DuckStore) -> None:
