@@ -64,3 +64,11 @@ def test_arff_holds_finite_values_and_milliseconds(points: Points) -> None:
     rows = {(point[0], point[1], point[4]) for point in points}
     assert losses["times cut to the millisecond before"] == sum(at % 1_000_000 != 0 for _, _, at in rows)
     assert all(point[3] in ValueType for point in back)
+
+
+def test_the_first_and_last_times_in_arff() -> None:
+    points: Points = {("m", (), "f", ValueType.FLOAT, at_ns): 1.0 for at_ns in (-(2**63), -1, 0, 2**63 - 1)}
+    back = read(Format.ARFF, written(Format.ARFF, points, losses := Counter[str]()))
+    in_ms = (-(2**63 // 1_000_000) * 1_000_000, -1_000_000, 0, (2**63 - 1) // 1_000_000 * 1_000_000)
+    assert sorted(point[4] for point in back) == sorted(in_ms)
+    assert losses.total() == 3

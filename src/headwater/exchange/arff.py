@@ -11,10 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from headwater.errors import BadRequest
+from headwater.exchange.columns import TIME_TYPE
 from headwater.whole_files import Output
 
 RELATION = "headwater"
 _DATE_FORMAT = "yyyy-MM-dd'T'HH:mm:ss.SSS'Z'"
+_MS_IN_NS = 1_000_000
+_LEAST_MS = -(2**63 // _MS_IN_NS)
 _ESCAPES = {"\\": "\\\\", "'": "\\'", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t", "%": "\\%"}
 _UNESCAPES = {escaped[1]: plain for plain, escaped in _ESCAPES.items()}
 _SPECIAL = re.compile(r"[\\'\"\n\r\t%]")
@@ -50,8 +53,13 @@ class ArffWriter:
 
     def _texts(self, column: pa.Array) -> list[str]:
         if pa.types.is_timestamp(column.type):
-            at_ms = pc.floor_temporal(column, unit="millisecond").cast(pa.timestamp("ms", "UTC"))
-            exact = pc.equal(at_ms.cast(column.type), column)
+            at_ns = column.cast(TIME_TYPE).cast(pa.int64())
+            towards_0_ms = pc.divide(at_ns, _MS_IN_NS)
+            rest_ns = pc.subtract(at_ns, pc.multiply(towards_0_ms, _MS_IN_NS))
+            # Within the range of times: Arrow's own rounding leaves it at the first one.
+            at_ms = pc.if_else(pc.less(rest_ns, 0), pc.subtract(towards_0_ms, 1), towards_0_ms)
+            at_ms = pc.max_element_wise(at_ms, _LEAST_MS, skip_nulls=False).cast(pa.timestamp("ms", "UTC"))
+            exact = pc.equal(rest_ns, 0)
             cut = len(column) - column.null_count - (pc.sum(exact).as_py() or 0)
             if cut:
                 self._losses["times cut to the millisecond before"] += cut
