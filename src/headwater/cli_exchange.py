@@ -126,7 +126,7 @@ def import_file(
         if done.bad.count > len(done.bad.told):
             typer.echo(f"headwater: passed over: {done.bad.count - len(done.bad.told)} more", err=True)
         if done.expired:
-            typer.echo(f"headwater: left out: {done.expired} points older than the channel keeps them", err=True)
+            typer.echo(f"headwater: left out: {done.expired} points older than what the channel keeps", err=True)
         resumed = f", from record {done.resumed_row + 1} on" if done.resumed_row else ""
         typer.echo(f"{done.records} records imported{resumed}: {done.points} points", err=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import subprocess
@@ -9,10 +10,14 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from headwater.app import open_services, open_store
+from headwater.settings import Settings
 from server import ChannelKeys, Server, running_server, wait_until
 
 LINES = b"""\
@@ -145,6 +150,37 @@ def test_without_a_server(tmp_path: Path) -> None:
     with running_server(data) as server:
         assert server.call("GET", "/update", api_key=other.write_key, field1="5").body == b"11"
         assert len(lines_of(data, other)) == 8
+
+
+async def keep_for_a_day(data: Path, channel_id: int) -> None:
+    settings = replace(Settings(), data=data)
+    with closing(open_store(settings)) as store:
+        async with open_services(settings, store) as services:
+            channel = services.access.channel(channel_id)
+            assert channel is not None
+            await services.channels.update(
+                channel.account_id, channel.id, replace(channel.settings, retention_s=86_400)
+            )
+
+
+def test_what_has_expired_neither_leaves_nor_comes_in(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with running_server(data) as server:
+        channel = server.create_channel()
+        assert server.call("GET", "/update", api_key=channel.write_key, field1="5").body == b"1"
+        old = {"field1": "4", "created_at": "2024-01-01T00:00:00Z"}
+        assert server.call("GET", "/update", api_key=channel.write_key, **old).body == b"2"
+        assert len(lines_of(data, channel)) == 2
+    asyncio.run(keep_for_a_day(data, channel.id))
+    told = headwater("import", "-", str(channel.id), "--format", "line", "--data", data, stdin=LINES)[1]
+    assert told == ("headwater: left out: 11 points older than what the channel keeps\n4 records imported: 0 points\n")
+    (kept,) = lines_of(data, channel)
+    with running_server(data) as server:
+        assert lines_of(data, channel, "--start", "2023-01-01") == [kept]
+        assert server.call("GET", "/update", api_key=channel.write_key, **old).body == b"0"
+        told = load(server, channel, LINES + b"doors open=t\n", "--format", "line", "--skip-bad")
+        assert "left out: 11 points older" in told
+        assert lines_of(data, channel) == [kept]
 
 
 def rows_of_many(count: int) -> bytes:

@@ -21,7 +21,7 @@ from headwater.errors import BadRequest, NotFound, StorageError
 from headwater.exchange.block import Block, BlockBuilder
 from headwater.exchange.loading import NOTES, SERIES_AT_ONCE, Import, Loader
 from headwater.exchange.source import Exports, Wanted, records_of
-from headwater.model.series import Value
+from headwater.model.series import Value, ValueType
 from headwater.registry.entities import Channel, ChannelSettings
 from headwater.services import Services
 from headwater.services.entries import EntryUpdate
@@ -158,6 +158,20 @@ async def test_a_block_is_one_transaction_and_refused_as_a_whole(house: House) -
     assert batch.drop_columns(["time"]).to_pylist() == [
         {"measurement": "m", "tag:tag": "x", "a:float": 1.0, "b:string": "x", "c:boolean": True}
     ]
+
+
+async def test_what_is_older_than_the_channel_keeps_is_left_out(house: House) -> None:
+    now_ns = house.services.horizons.clock_ns()
+    settings = replace(house.channel.settings, retention_s=86_400)
+    await house.services.channels.update(house.channel.account_id, house.channel.id, settings)
+    loader = house.loader()
+    await loader.store(points(("old", 1, 1.0), ("a", now_ns, 1.0), ("a", 2, 2.0), ("b", now_ns, True)))
+    assert loader.expired == 2
+    found = house.services.query.series_of(house.channel.id)
+    assert [(one.field, one.type) for one in found] == [("a", ValueType.FLOAT), ("b", ValueType.BOOLEAN)]
+    await loader.store(entries((10, 1, "a"), (now_ns, 2, "b")))
+    assert loader.expired == 4
+    assert await house.entries() == [(now_ns, 2, {1: "b"})]
 
 
 async def test_a_channel_that_is_deleted_meanwhile(house: House) -> None:

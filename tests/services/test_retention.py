@@ -331,9 +331,17 @@ async def test_entries_of_a_time_that_has_expired_are_refused() -> None:
         with pytest.raises(BadRequest, match="longer ago"):
             await kernel.entries.write_dated(channel(), old, world.now_ns).wait()
         assert kernel.entries.last_entry_id(1) == 0
+    world.retentions.clear()
+    async with world.running() as kernel:
+        await kernel.entries.write_dated(channel(), old, world.now_ns).wait()
+        world.retentions[1] = DAY_S
+        with pytest.raises(BadRequest, match="longer ago"):  # and not Conflict: it is not shown that there is one
+            await kernel.entries.write_dated(channel(), old, world.now_ns).wait()
+    world.retentions[1] = DAY_S
+    async with world.running() as kernel:
         kept = old._replace(created_at_ns=world.now_ns - DAY_S * S_NS)
         await kernel.entries.write_dated(channel(), kept, world.now_ns).wait()
-        assert [entry.entry_id for entry in await kernel.entries.newest(channel(), None)] == [1]
+        assert [entry.entry_id for entry in await kernel.entries.newest(channel(), None)] == [2]
 
 
 def size_of(directory: Path) -> int:

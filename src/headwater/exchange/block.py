@@ -47,6 +47,23 @@ class Block:
             self.columns[value_type] = Columns(value_type)
         return self.columns[value_type]
 
+    def begins_before(self, at_ns: int) -> bool:
+        """Whether there is a point of an earlier time."""
+        return any(min(columns.at_ns, default=at_ns) < at_ns for columns in self.columns.values())
+
+    def since(self, start_ns: int) -> Block:
+        """The points of this time and later, with the series that they need."""
+        block = Block(self.end_row, are_entries=self.are_entries)
+        new_index: dict[int, int] = {}
+        for value_type, columns in self.columns.items():
+            for index, at_ns, value in zip(columns.series_ids, columns.at_ns, columns.values, strict=True):
+                if at_ns >= start_ns:
+                    if index not in new_index:
+                        new_index[index] = len(block.series)
+                        block.series.append(self.series[index])
+                    block.of(value_type).append(new_index[index], at_ns, value)
+        return block
+
 
 class BlockBuilder:
     """Gathers records one by one."""

@@ -71,8 +71,8 @@ class Loader:
         """Return when the block is on disk. Raises NotFound when the channel is gone, BadRequest for numbers that no
         entry can have, StorageError."""
         horizon_ns = self._services.horizons.horizon_ns(self._channel_id)
-        if horizon_ns is not None:
-            kept = _since(block, horizon_ns)
+        if horizon_ns is not None and block.begins_before(horizon_ns):
+            kept = block.since(horizon_ns)
             self.expired += len(block) - len(kept)
             block = kept
         if not len(block):
@@ -116,19 +116,6 @@ class Loader:
         if channel is None:
             raise NotFound("the channel was deleted meanwhile")
         return channel
-
-
-def _since(block: Block, start_ns: int) -> Block:
-    """A block without the points before a time."""
-    if all(min(columns.at_ns, default=start_ns) >= start_ns for columns in block.columns.values()):
-        return block
-    found = Block(block.end_row, block.series, are_entries=block.are_entries)
-    for value_type, columns in block.columns.items():
-        kept = found.of(value_type)
-        for point in zip(columns.series_ids, columns.at_ns, columns.values, strict=True):
-            if point[1] >= start_ns:
-                kept.append(*point)
-    return found
 
 
 def _check_numbers(block: Block) -> None:

@@ -21,6 +21,7 @@ from headwater.logs import Log
 from headwater.model.series import Series, SeriesKey
 from headwater.registry.entities import Channel
 from headwater.services import Services
+from headwater.services.horizons import Horizons
 from headwater.store import Store
 
 log = Log(__name__)
@@ -42,6 +43,10 @@ class Wanted(NamedTuple):
     start_ns: int | None = None
     end_ns: int | None = None
     measurement: str | None = None
+
+    def shown(self, channel: Channel, horizons: Horizons) -> Wanted:
+        """The same without what has expired."""
+        return self._replace(start_ns=horizons.start_ns(channel.id, self.start_ns))
 
 
 def find_channel(channels: Iterable[Channel], text: str) -> Channel:
@@ -112,12 +117,12 @@ class Exports:
 
     def answer(self, request: Mapping[str, Any], reply: Reply) -> None:
         """Send the records of a channel. Raises HeadwaterError, and OSError when nobody takes it."""
+        wanted = Wanted(request["start_ns"], request["end_ns"], request["measurement"])
         channel: Channel = run_on(
             self._loop, lambda: find_channel(self._services.access.channels(), str(request["channel"]))
         )
-        start_ns = self._services.horizons.start_ns(channel.id, request["start_ns"])
-        wanted = Wanted(start_ns, request["end_ns"], request["measurement"])
-        records = records_of(self._store, self._services.query.series_of(channel.id), wanted)
+        series = self._services.query.series_of(channel.id)
+        records = records_of(self._store, series, wanted.shown(channel, self._services.horizons))
         rows = 0
         with pa.ipc.new_stream(pa.PythonFile(OutputFile(reply), mode="w"), records.schema) as stream:
             for batch in records.batches:

@@ -105,8 +105,8 @@ def _records(settings: Settings, channel: str, wanted: Wanted) -> Iterator[Recor
         found = find_channel(registry.snapshot().channels, channel)
         with closing(open_store(settings)) as store:
             series = list(Catalogue(store.catalogue()).of_bucket(found.id))
-            start_ns = Horizons(lambda _: found.settings.retention_s).start_ns(found.id, wanted.start_ns)
-            yield records_of(store, series, wanted._replace(start_ns=start_ns))
+            horizons = Horizons(lambda _: found.settings.retention_s)
+            yield records_of(store, series, wanted.shown(found, horizons))
 
 
 def _received(stream: Any, answer: Answer) -> Iterator[pa.RecordBatch]:
@@ -124,7 +124,9 @@ class Target(Protocol):
     """Records up to this one are stored already."""
 
     @property
-    def expired(self) -> int: ...
+    def expired(self) -> int:
+        """Points that were left out so far; all of them after `finish`."""
+
     def store(self, block: Block, /) -> None: ...
     def finish(self) -> None: ...
 
@@ -152,7 +154,7 @@ class _Server:
 
     def _hear(self, frame: object) -> None:
         if isinstance(frame, dict):
-            self.expired = int(frame.get("expired", 0))
+            self.expired = int(frame.get("expired", self.expired))
 
     def _send(self, send: Callable[[], None]) -> None:
         try:

@@ -306,6 +306,11 @@ class Entries:
         if not AT_NS_MIN < at_ns < AT_NS_MAX:
             write.resolve(BadRequest("created_at is outside the years 1677 to 2262"))
             return write
+        try:
+            self._horizons.check(channel.id, at_ns)
+        except BadRequest as error:
+            write.resolve(error)  # whether there is an entry of that time still, does not matter
+            return write
         if self.is_newest(channel, at_ns):
             self._append_dated(write)
             return write
