@@ -55,6 +55,12 @@ def export_channel(
     start: Annotated[str | None, typer.Option(metavar="TIME", help="From this time on (ISO 8601; UTC).")] = None,
     end: Annotated[str | None, typer.Option(metavar="TIME", help="Up to this time, without it.")] = None,
     measurement: Annotated[str | None, typer.Option(metavar="NAME", help="Only this measurement.")] = None,
+    window: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WINDOW", help="What the rule for down-sampling with this window made of it: 15m, 1h, 1d."
+        ),
+    ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="If there is such a file already, replace it.")] = False,
     data: DataOption = None,
     config: ConfigOption = None,
@@ -70,7 +76,7 @@ def export_channel(
         from headwater.exchange.formats import format_of
         from headwater.exchange.source import Wanted
 
-        wanted = Wanted(_time_ns("--start", start), _time_ns("--end", end), measurement)
+        wanted = Wanted(_time_ns("--start", start), _time_ns("--end", end), measurement, window)
         done = terminal.export_channel(
             settings, channel, file, format_of(file, format_name), wanted, may_replace=replace
         )

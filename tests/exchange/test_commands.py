@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,10 @@ from pathlib import Path
 import pytest
 
 from headwater.app import open_services, open_store
+from headwater.registry.entities import Channel
+from headwater.services import Services
 from headwater.settings import Settings
+from headwater.store.aggregates import Function
 from server import ChannelKeys, Server, running_server, wait_until
 
 LINES = b"""\
@@ -152,15 +155,43 @@ def test_without_a_server(tmp_path: Path) -> None:
         assert len(lines_of(data, other)) == 8
 
 
-async def keep_for_a_day(data: Path, channel_id: int) -> None:
+async def change(data: Path, channel_id: int, work: Callable[[Services, Channel], Awaitable[object]]) -> None:
     settings = replace(Settings(), data=data)
     with closing(open_store(settings)) as store:
         async with open_services(settings, store) as services:
             channel = services.access.channel(channel_id)
             assert channel is not None
-            await services.channels.update(
-                channel.account_id, channel.id, replace(channel.settings, retention_s=86_400)
-            )
+            await work(services, channel)
+
+
+async def keep_for_a_day(services: Services, channel: Channel) -> None:
+    await services.channels.update(channel.account_id, channel.id, replace(channel.settings, retention_s=86_400))
+
+
+async def sum_up_hours(services: Services, channel: Channel) -> None:
+    await services.rollups.add(
+        channel.account_id, channel.id, window_s=3600, functions=[Function.COUNT, Function.MAX], keep_s=None
+    )
+
+
+def test_what_was_down_sampled_can_be_had_too(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    records = b"level,tank=a value=1 3600\nlevel,tank=a value=3 3601\n"
+    with running_server(data) as server:
+        channel = server.create_channel("tank")
+        load(server, channel, records, "--format", "line", "--precision", "s")
+        hours = ("export", "tank", "-", "--format", "line", "--data", data, "--window")
+        assert "the channel has none yet" in headwater(*hours, "1h", code=1)[1]
+    asyncio.run(change(data, channel.id, sum_up_hours))
+    found = b"level,tank=a value.count=2i,value.max=3.0 3600000000000\n"
+    with running_server(data, HEADWATER_ROLLUP_INTERVAL_S="1"):
+        wait_until(lambda: headwater(*hours, "1h")[0] == found, 30)
+        select = 'SELECT tank, "value.max" AS top FROM tank_1h.level'
+        assert headwater("query", select, "--data", data)[0] == b"tank,top\na,3.0\n"
+        told = headwater("query", "SELECT * FROM tank_1h.rollup", "--data", data, code=1)[1]
+        assert told.endswith('; there are: "tank"."level", "tank_1h"."level"\n')
+    assert headwater(*hours, "1h")[0] == found
+    assert "no rule for down-sampling has the window '2h'; there are: 1h" in headwater(*hours, "2h", code=1)[1]
 
 
 def test_what_has_expired_neither_leaves_nor_comes_in(tmp_path: Path) -> None:
@@ -171,7 +202,7 @@ def test_what_has_expired_neither_leaves_nor_comes_in(tmp_path: Path) -> None:
         old = {"field1": "4", "created_at": "2024-01-01T00:00:00Z"}
         assert server.call("GET", "/update", api_key=channel.write_key, **old).body == b"2"
         assert len(lines_of(data, channel)) == 2
-    asyncio.run(keep_for_a_day(data, channel.id))
+    asyncio.run(change(data, channel.id, keep_for_a_day))
     told = headwater("import", "-", str(channel.id), "--format", "line", "--data", data, stdin=LINES)[1]
     assert told == ("headwater: left out: 11 points older than what the channel keeps\n4 records imported: 0 points\n")
     (kept,) = lines_of(data, channel)

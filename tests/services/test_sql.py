@@ -7,6 +7,7 @@ import contextlib
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 
 from headwater.errors import BadRequest, Cancelled, Overloaded, TooLarge
 from headwater.model.series import SeriesKey, Unsigned, ValueType
-from headwater.registry.entities import ChannelSettings
+from headwater.registry.entities import ChannelSettings, Rollup
 from headwater.services.access import Access
 from headwater.services.sql import SqlLimits, buckets_of
 from headwater.services.sql_tables import Bucket
@@ -92,11 +93,19 @@ def test_what_there_is_not_is_told_with_what_there_is(house_of_sql: SqlHouse) ->
     assert str(refused.value) == (
         'there is no table "theirs"."station"; there are: "weather"."station", "plant"."entry"'
     )
-    with pytest.raises(BadRequest, match='Referenced column "pressure" not found'):
+    with pytest.raises(BadRequest, match=r'column "pressure" not found in FROM clause; perhaps "temperature"$'):
         house_of_sql.rows("SELECT pressure FROM weather.station")
     twins = [Bucket(1, ("a", "channel_1")), Bucket(2, ("a", "channel_2"))]
     with pytest.raises(BadRequest, match='several buckets are called "a": call them "channel_1" and "channel_2"'):
         house_of_sql.sql.plan(twins, "SELECT * FROM a.station")
+    odd = [*twins, Bucket(2, ('the "big" one', "channel_3"), frozenset({"marks"}))]
+    house_of_sql.write(SeriesKey(2, "marks"), 1, mark=1)
+    with pytest.raises(BadRequest) as refused:
+        house_of_sql.sql.plan(odd, 'SELECT * FROM "the ""big"" one".marks')
+    assert str(refused.value) == (
+        'there is no table "the ""big"" one"."marks"; there are: '
+        '"channel_1"."station", "channel_2"."entry", "channel_2"."marks", "the ""big"" one"."entry"'
+    )
 
 
 def test_a_record_is_there_when_a_named_field_has_a_value(house_of_sql: SqlHouse) -> None:
@@ -244,9 +253,16 @@ async def test_an_account_has_its_own_channels_only(house: House) -> None:
     unnamed = await house.channels.create(ada.id, ChannelSettings())
     await house.channels.create(bob.id, ChannelSettings(name="garden"))
     access: Access = house.access
+    own = frozenset({"entry.numbering"})
     assert buckets_of(access, ada.id) == [
-        Bucket(mine.id, ("garden", f"channel_{mine.id}")),
-        Bucket(unnamed.id, (f"channel_{unnamed.id}",)),
+        Bucket(mine.id, ("garden", f"channel_{mine.id}"), own),
+        Bucket(unnamed.id, (f"channel_{unnamed.id}",), own),
+    ]
+    rule = Rollup(1, ada.id, mine.id, 99, 5400, ("count",), None, mine.created_at)
+    rules = {mine.id: [rule, replace(rule, target_bucket_id=98, window_s=604_800)]}
+    assert buckets_of(access, ada.id, lambda channel_id: rules.get(channel_id, []))[1:3] == [
+        Bucket(99, ("garden_90m", f"channel_{mine.id}_90m"), frozenset({"rollup"})),
+        Bucket(98, ("garden_7d", f"channel_{mine.id}_7d"), frozenset({"rollup"})),
     ]
 
 

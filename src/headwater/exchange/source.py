@@ -19,9 +19,11 @@ from headwater.exchange.columns import TIME_TYPE, Column, Role, canonical_label,
 from headwater.exchange.writing import OutputFile
 from headwater.logs import Log
 from headwater.model.series import Series, SeriesKey
-from headwater.registry.entities import Channel
+from headwater.registry.entities import Channel, Rollup
 from headwater.services import Services
+from headwater.services.entries import NUMBERING
 from headwater.services.horizons import Horizons
+from headwater.services.rollup_state import MEASUREMENT as MARKS
 from headwater.store import Store
 
 log = Log(__name__)
@@ -43,9 +45,13 @@ class Wanted(NamedTuple):
     start_ns: int | None = None
     end_ns: int | None = None
     measurement: str | None = None
+    window: str | None = None
+    """Not the records themselves, but what a rule for down-sampling with this window made of them."""
 
     def shown(self, channel: Channel, horizons: Horizons) -> Wanted:
-        """The same without what has expired."""
+        """The same without what has expired; results of down-sampling expire by the time of their rule."""
+        if self.window is not None:
+            return self
         return self._replace(start_ns=horizons.start_ns(channel.id, self.start_ns))
 
 
@@ -60,6 +66,21 @@ def find_channel(channels: Iterable[Channel], text: str) -> Channel:
     if not found:
         raise NotFound(f"there is no channel {text!r}: its page in the console shows its id")
     return found[0]
+
+
+def find_rule(rules: Iterable[Rollup], window: str) -> Rollup:
+    """The rule for down-sampling of one channel that has this window. Raises NotFound."""
+    known = {rule.window_name: rule for rule in rules}
+    if window not in known:
+        told = f"there are: {', '.join(known)}" if known else "the channel has none yet"
+        raise NotFound(f"no rule for down-sampling has the window {window!r}; {told}")
+    return known[window]
+
+
+def exported(series: Iterable[Series], wanted: Wanted) -> list[Series]:
+    """Without what the server keeps for itself."""
+    hidden = NUMBERING if wanted.window is None else MARKS
+    return [one for one in series if one.key.measurement != hidden]
 
 
 def records_of(store: Store, series: Iterable[Series], wanted: Wanted) -> Records:
@@ -117,11 +138,9 @@ class Exports:
 
     def answer(self, request: Mapping[str, Any], reply: Reply) -> None:
         """Send the records of a channel. Raises HeadwaterError, and OSError when nobody takes it."""
-        wanted = Wanted(request["start_ns"], request["end_ns"], request["measurement"])
-        channel: Channel = run_on(
-            self._loop, lambda: find_channel(self._services.access.channels(), str(request["channel"]))
-        )
-        series = self._services.query.series_of(channel.id)
+        wanted = Wanted(request["start_ns"], request["end_ns"], request["measurement"], request.get("window"))
+        channel, bucket_id = run_on(self._loop, lambda: self._find(str(request["channel"]), wanted))
+        series = exported(self._services.query.series_of(bucket_id), wanted)
         records = records_of(self._store, series, wanted.shown(channel, self._services.horizons))
         rows = 0
         with pa.ipc.new_stream(pa.PythonFile(OutputFile(reply), mode="w"), records.schema) as stream:
@@ -129,6 +148,14 @@ class Exports:
                 stream.write_batch(batch)
                 rows += batch.num_rows
         log.info("exported a channel", channel=channel.id, records=rows)
+
+    def _find(self, text: str, wanted: Wanted) -> tuple[Channel, int]:
+        """The channel, and the bucket that has what is wanted of it."""
+        channel = find_channel(self._services.access.channels(), text)
+        if wanted.window is None:
+            return channel, channel.id
+        rules = (state.rule for state in self._services.rollups.of(channel.id))
+        return channel, find_rule(rules, wanted.window).target_bucket_id
 
 
 def run_on(loop: asyncio.AbstractEventLoop, work: Callable[[], Any]) -> Any:

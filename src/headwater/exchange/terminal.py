@@ -24,7 +24,7 @@ from headwater.exchange.block import Block, pack
 from headwater.exchange.formats import STANDARD_STREAM, Format
 from headwater.exchange.loading import Import
 from headwater.exchange.reading import BadLines, Reading, read_blocks
-from headwater.exchange.source import Records, Wanted, find_channel, records_of
+from headwater.exchange.source import Records, Wanted, exported, find_channel, find_rule, records_of
 from headwater.exchange.writing import open_writer
 from headwater.instance import deaf_to_hang_up, hold_data_directory, running_pid
 from headwater.progress import Bar, shown_progress
@@ -102,9 +102,14 @@ def _records(settings: Settings, channel: str, wanted: Wanted) -> Iterator[Recor
     from headwater.registry.opening import open_registry
 
     with deaf_to_hang_up(), hold_data_directory(data), closing(open_registry(settings.registry_url)) as registry:
-        found = find_channel(registry.snapshot().channels, channel)
+        snapshot = registry.snapshot()
+        found = find_channel(snapshot.channels, channel)
+        bucket_id = found.id
+        if wanted.window is not None:
+            rules = (rule for rule in snapshot.rollups if rule.bucket_id == found.id)
+            bucket_id = find_rule(rules, wanted.window).target_bucket_id
         with closing(open_store(settings)) as store:
-            series = list(Catalogue(store.catalogue()).of_bucket(found.id))
+            series = exported(Catalogue(store.catalogue()).of_bucket(bucket_id), wanted)
             horizons = Horizons(lambda _: found.settings.retention_s)
             yield records_of(store, series, wanted.shown(found, horizons))
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from headwater.control import Reply
 from headwater.errors import BadRequest, NotFound
-from headwater.registry.entities import Account
+from headwater.registry.entities import Account, Rollup
 from headwater.services import Services
 from headwater.services.access import Access
 from headwater.services.sql import buckets_of, time_is_up
@@ -41,7 +41,7 @@ class Queries:
             raise BadRequest("a query is text, with the names of an account and a bucket")
 
         async def buckets() -> list[Bucket]:
-            return _buckets_of(self._services.access, account)
+            return _buckets_of(self._services, account)
 
         readable = asyncio.run_coroutine_threadsafe(buckets(), self._loop).result()
         found = self._services.sql.plan(readable, text, default_bucket=bucket)
@@ -69,7 +69,7 @@ class _Sent(io.RawIOBase):
 
 def plan(services: Services, text: str, account: str | None, bucket: str | None) -> Plan[Table]:
     """The plan of a query over one account's buckets. To be called on the services' thread."""
-    return services.sql.plan(_buckets_of(services.access, account), text, default_bucket=bucket)
+    return services.sql.plan(_buckets_of(services, account), text, default_bucket=bucket)
 
 
 @contextmanager
@@ -86,8 +86,13 @@ def answered(services: Services, found: Plan[Table]) -> Iterator[Iterator[pa.Rec
         timer.cancel()
 
 
-def _buckets_of(access: Access, account: str | None) -> list[Bucket]:
-    return buckets_of(access, _account_of(access, account).id)
+def _buckets_of(services: Services, account: str | None) -> list[Bucket]:
+    """To be called on the services' thread."""
+
+    def rules_of(channel_id: int) -> list[Rollup]:
+        return [state.rule for state in services.rollups.of(channel_id)]
+
+    return buckets_of(services.access, _account_of(services.access, account).id, rules_of)
 
 
 def _account_of(access: Access, name: str | None) -> Account:

@@ -90,6 +90,9 @@ class Channel:
         return tuple(key.key for key in self.api_keys if not key.allows_write)
 
 
+_UNITS_S = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
+
+
 @dataclass(frozen=True, slots=True)
 class Rollup:
     """A rule for down-sampling one bucket into another, which exists for nothing else."""
@@ -103,6 +106,12 @@ class Rollup:
     keep_s: int | None
     """For how long results are kept; None for ever."""
     created_at: datetime
+
+    @property
+    def window_name(self) -> str:
+        """What the window is called on a command line and in SQL: 15m, 1h, 7d."""
+        unit, unit_s = next((unit, unit_s) for unit, unit_s in _UNITS_S.items() if self.window_s % unit_s == 0)
+        return f"{self.window_s // unit_s}{unit}"
 
 
 @dataclass(frozen=True, slots=True)

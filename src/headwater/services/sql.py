@@ -6,7 +6,7 @@ Knows no dialect and checks no credentials; whose buckets a query may read, its 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Generator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,9 +17,12 @@ import pyarrow as pa
 
 from headwater.errors import Overloaded
 from headwater.model.series import SeriesKey
+from headwater.registry.entities import Rollup
 from headwater.services.access import Access
 from headwater.services.catalogue import Catalogue
+from headwater.services.entries import NUMBERING
 from headwater.services.horizons import Horizons
+from headwater.services.rollup_state import MEASUREMENT as MARKS
 from headwater.services.sql_tables import Bucket, Table, Tables
 from headwater.sql.checking import TextLimits, parse_query
 from headwater.sql.planning import Plan, Scan, plan_query
@@ -46,12 +49,19 @@ class SqlLimits:
     text: TextLimits = field(default_factory=TextLimits)
 
 
-def buckets_of(access: Access, account_id: int) -> list[Bucket]:
-    """What an account may read: a channel by its name and as `channel_<id>`."""
+def buckets_of(
+    access: Access, account_id: int, rules_of: Callable[[int], Iterable[Rollup]] = lambda _: ()
+) -> list[Bucket]:
+    """What an account may read: a channel by its name and as `channel_<id>`, and what its rules for down-sampling
+    (`rules_of` its id) made of it as the same with `_<window>`."""
     buckets = []
     for channel in access.channels_of(account_id):
         by_id = f"channel_{channel.id}"
-        buckets.append(Bucket(channel.id, tuple(dict.fromkeys((channel.settings.name or by_id, by_id)))))
+        names = tuple(dict.fromkeys((channel.settings.name or by_id, by_id)))
+        buckets.append(Bucket(channel.id, names, frozenset({NUMBERING})))
+        for rule in rules_of(channel.id):
+            of_window = tuple(f"{name}_{rule.window_name}" for name in names)
+            buckets.append(Bucket(rule.target_bucket_id, of_window, frozenset({MARKS})))
     return buckets
 
 

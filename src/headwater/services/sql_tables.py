@@ -6,6 +6,7 @@ already, are told apart by what is appended to them; see docs/sql.md.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -25,6 +26,13 @@ class Bucket(NamedTuple):
 
     id: int
     names: tuple[str, ...]
+    hidden: frozenset[str] = frozenset()
+    """Measurements that are for the server alone."""
+
+    @property
+    def name(self) -> str:
+        """The one that no other bucket has."""
+        return self.names[-1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,19 +62,19 @@ class Tables:
         """The table of that name. Raises BadRequest, with the names that there are, when there is none."""
         wanted = bucket if bucket is not None else self._default
         if wanted is None:
-            raise BadRequest(f'name the bucket too, as "bucket"."{measurement}"; there are: {self._names()}')
+            raise BadRequest(f'name the bucket too, as "bucket".{_quoted(measurement)}; there are: {self._names()}')
         named = _matching(wanted, self._buckets)
         if len(named) > 1:
-            others = " and ".join(f'"{one.names[-1]}"' for one in named[:MAX_NAMES_TOLD])
+            others = " and ".join(_quoted(one.name) for one in named[:MAX_NAMES_TOLD])
             raise BadRequest(f'several buckets are called "{wanted}": call them {others}')
         if named:
-            measurements = {one.key.measurement for one in self._series_of(named[0].id)}
+            measurements = self._measurements(named[0])
             exact = measurement if measurement in measurements else None
             alike = [one for one in measurements if one.lower() == measurement.lower()]
             name = exact if exact is not None else alike[0] if len(alike) == 1 else None
             if name is not None:
                 return self._table(named[0].id, name)
-        raise BadRequest(f'there is no table "{wanted}"."{measurement}"; there are: {self._names()}')
+        raise BadRequest(f"there is no table {_quoted(wanted)}.{_quoted(measurement)}; there are: {self._names()}")
 
     def _table(self, bucket_id: int, measurement: str) -> Table:
         found = self._found.get((bucket_id, measurement))
@@ -75,15 +83,23 @@ class Tables:
             found = self._found[bucket_id, measurement] = table_of(series)
         return found
 
+    def _measurements(self, bucket: Bucket) -> set[str]:
+        return {one.key.measurement for one in self._series_of(bucket.id)} - bucket.hidden
+
     def _names(self) -> str:
+        count = Counter(bucket.names[0] for bucket in self._buckets)
         names = [
-            f'"{bucket.names[0]}"."{measurement}"'
+            f"{_quoted(bucket.names[0] if count[bucket.names[0]] == 1 else bucket.name)}.{_quoted(measurement)}"
             for bucket in self._buckets
-            for measurement in sorted({one.key.measurement for one in self._series_of(bucket.id)})
+            for measurement in sorted(self._measurements(bucket))
         ]
         told = ", ".join(names[:MAX_NAMES_TOLD])
         more = len(names) - MAX_NAMES_TOLD
         return (told + (f" and {more} more" if more > 0 else "")) or "none yet"
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _matching(name: str, buckets: Sequence[Bucket]) -> list[Bucket]:

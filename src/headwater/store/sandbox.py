@@ -172,4 +172,7 @@ def _quoted(name: str) -> str:
 
 
 def _words_of(error: Exception) -> str:
-    return str(error).partition("\n")[0][:_MAX_ERROR_CHARS]
+    lines = str(error).splitlines()
+    words = lines[0].rstrip("!") if lines else ""
+    near = [line.partition(":")[2].strip(" :") for line in lines if line.startswith("Candidate bindings:")]
+    return f"{words}; perhaps {near[0]}"[:_MAX_ERROR_CHARS] if near else words[:_MAX_ERROR_CHARS]

@@ -22,6 +22,7 @@ async def test_from_no_rule_to_one_and_back(site: Site, ada: Browser, ada_accoun
     assert "Computing the history" in page
     assert "count, sum, mean, max" in page
     assert '<td data-label="Kept">1 year</td>' in page
+    assert f"headwater export {channel.id} results.csv --window 1h" in page
     (report,) = await site.services.rollups.reports(ada_account.id, channel.id)
     assert (report.rule.window_s, report.rule.keep_s) == (3600, 365 * 86_400)
     page = (await ada.follow(await ada.post(f"{path}/{report.rule.id}/delete"))).text
