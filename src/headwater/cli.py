@@ -294,7 +294,10 @@ def restore(
         from headwater.backup.terminal import put_back
 
         manifest = put_back(file, settings.data)
-        typer.echo(f"{settings.data} is as it was at {manifest.made_at}: start it with `headwater serve`")
+        typer.echo(
+            f"{settings.data} is as it was at {manifest.made_at}: "
+            f"start it with `headwater serve --data {settings.data}`"
+        )
 
 
 add_commands(command_line)

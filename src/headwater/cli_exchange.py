@@ -176,7 +176,10 @@ def query_in_sql(
         str | None, typer.Option(metavar="NAME", help="Whose data; needed when there are several.")
     ] = None,
     bucket: Annotated[str | None, typer.Option(metavar="NAME", help="Of tables that are named without one.")] = None,
-    form: Annotated[str | None, typer.Option("--format", metavar="FORMAT", help="table, csv or json (lines).")] = None,
+    form: Annotated[
+        str | None, typer.Option("--format", metavar="FORMAT", help="table, csv, json (lines), parquet or arrow.")
+    ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="If there is such a file already, replace it.")] = False,
     data: DataOption = None,
     config: ConfigOption = None,
 ) -> None:
@@ -189,4 +192,4 @@ def query_in_sql(
         from headwater.query.terminal import run_query
 
         text = sys.stdin.read(MAX_QUERY_INPUT_CHARS) if text == "-" else text
-        run_query(settings, text, account=account, bucket=bucket, form=form, file=file)
+        run_query(settings, text, account=account, bucket=bucket, form=form, file=file, may_replace=replace)

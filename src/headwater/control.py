@@ -183,7 +183,8 @@ class ControlSocket:
                     command(request, reply)
                 except HeadwaterError as error:
                     # Of what the engine said, whoever asked is told less than the operator.
-                    log.warning("a command was refused", reason=str(error), cause=repr(error.__cause__))
+                    cause = {} if error.__cause__ is None else {"cause": repr(error.__cause__)}
+                    log.warning("a command was refused", reason=str(error), **cause)
                     reply.end(str(error))
                 else:
                     reply.end()

@@ -42,6 +42,8 @@ def whole_file(path: Path, *, may_replace: bool) -> Iterator[Output]:
         raise ConfigurationError(f"{path} exists already: choose another name, or add --replace")
     if path.exists() and not path.is_file():
         raise ConfigurationError(f"{path} is not an ordinary file, which could be replaced: choose another name")
+    if not path.absolute().parent.is_dir():
+        raise ConfigurationError(f"there is no directory {path.parent}: make it, or choose another one for {path.name}")
     unfinished = path.with_name(path.name + ".new")
     with _open_alone(unfinished) as file:
         try:

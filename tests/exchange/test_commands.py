@@ -356,4 +356,6 @@ def test_an_export_to_nobody_ends(server: Server) -> None:
         assert process.stdout.readline() == b"m temp=0.5 0\n"
         process.stdout.close()
         process.wait(timeout=60)
+        assert process.stderr is not None
+        assert process.stderr.read() == b"headwater: nobody reads the output any more\n"
     assert process.returncode == 1

@@ -6,8 +6,17 @@ import json
 import stat
 import subprocess
 import sys
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+import pyarrow.feather as feather
+import pyarrow.parquet as pq
+import pytest
+
+from headwater.errors import ConfigurationError
+from headwater.query.terminal import run_query
+from headwater.settings import Settings
 from server import ADMIN_PASSWORD, running_server
 
 QUERY = 'SELECT entry_id, field1 FROM "garden"."entry" ORDER BY entry_id'
@@ -65,3 +74,23 @@ def test_a_query_beside_a_server_and_without_one(tmp_path: Path) -> None:
     assert "cannot be run" in headwater("query", "SELECT nothing FROM garden.entry", *at, "--account", owner, code=1)
     assert "there is no data directory" in headwater("query", QUERY, "--data", tmp_path / "none", code=2)
     assert "choose one of" in headwater("query", QUERY, *at, "--format", "xml", code=2)
+
+
+def test_answers_in_files(tmp_path: Path) -> None:
+    with running_server(tmp_path / "data") as server:
+        channel = server.create_channel("garden")
+        assert server.call("GET", "/update", api_key=channel.write_key, field1="1.5").body == b"1"
+        ask = partial(run_query, replace(Settings(), data=server.data), QUERY, account=None, bucket=None, form=None)
+        for name in ("a.csv", "a.parquet", "a.arrow"):
+            ask(file=tmp_path / name)
+        for table in (pq.read_table(tmp_path / "a.parquet"), feather.read_table(tmp_path / "a.arrow")):
+            assert table.to_pydict() == {"entry_id": [1], "field1": [1.5]}
+        (tmp_path / "a.csv").write_text("precious")
+        with pytest.raises(ConfigurationError, match="--replace"):
+            ask(file=tmp_path / "a.csv")
+        assert (tmp_path / "a.csv").read_text() == "precious"
+        ask(file=tmp_path / "a.csv", may_replace=True)
+        assert (tmp_path / "a.csv").read_text() == "entry_id,field1\n1,1.5\n"
+        with pytest.raises(ConfigurationError, match="does not say which format"):
+            ask(file=tmp_path / "a.xlsx")
+        assert sorted(path.name for path in tmp_path.glob("a.*")) == ["a.arrow", "a.csv", "a.parquet"]

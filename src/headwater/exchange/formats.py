@@ -41,16 +41,16 @@ _ENDINGS: Mapping[str, Format] = MappingProxyType(
 
 def format_of(path: Path, name: str | None) -> Format:
     """The format of this name, or of a file of this name. Raises ConfigurationError."""
+    names = ", ".join(one.value for one in Format)
     if name is not None:
         try:
             return Format(name)
         except ValueError:
-            names = ", ".join(one.value for one in Format)
             raise ConfigurationError(f"there is no format {name!r}: choose one of {names}") from None
     is_compressed = path.suffix in COMPRESSIONS
     found = _ENDINGS.get((path.with_suffix("") if is_compressed else path).suffix.lower())
     if found is None:
-        raise ConfigurationError(f"the name {path} does not say which format it has: say so with --format")
+        raise ConfigurationError(f"the name {path} does not say which format it has: say so with --format ({names})")
     if is_compressed and found is Format.PARQUET:
         raise ConfigurationError("Parquet is compressed inside: name the file without .gz or .zst")
     return found

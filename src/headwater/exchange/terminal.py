@@ -84,8 +84,18 @@ def _output(path: Path, *, may_replace: bool) -> Iterator[Output]:
         with whole_file(path, may_replace=may_replace) as output:
             yield output
         return
-    yield sys.stdout.buffer
+    yield _StandardOutput()
     sys.stdout.buffer.flush()
+
+
+class _StandardOutput:
+    """Tells the end of who reads it (`| head`) from that of the server."""
+
+    def write(self, data: bytes, /) -> int:
+        try:
+            return sys.stdout.buffer.write(data)
+        except BrokenPipeError as error:
+            raise HeadwaterError("nobody reads the output any more") from error
 
 
 @contextmanager
