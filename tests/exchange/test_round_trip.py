@@ -62,7 +62,7 @@ def test_arff_holds_finite_values_and_milliseconds(points: Points) -> None:
     assert comparable(back) == comparable(expected)
     assert losses["values that are NaN or infinite"] == sum(not finite(value) for value in points.values())
     rows = {(point[0], point[1], point[4]) for point in points}
-    assert losses["times cut to the millisecond before"] == sum(at % 1_000_000 != 0 for _, _, at in rows)
+    assert losses["sub-millisecond parts of times"] == sum(at % 1_000_000 != 0 for _, _, at in rows)
     assert all(point[3] in ValueType for point in back)
 
 

@@ -62,7 +62,7 @@ class ArffWriter:
             exact = pc.equal(rest_ns, 0)
             cut = len(column) - column.null_count - (pc.sum(exact).as_py() or 0)
             if cut:
-                self._losses["times cut to the millisecond before"] += cut
+                self._losses["sub-millisecond parts of times"] += cut
             texts = pc.strftime(at_ms, format="%Y-%m-%dT%H:%M:%SZ").to_pylist()
             return ["?" if text is None else f'"{text}"' for text in texts]
         values: list[Any] = column.to_pylist()
