@@ -28,20 +28,21 @@ from headwater.broker.broker import Broker
 from headwater.broker.journal import Journal, JournalLimits
 from headwater.broker.listeners import Listeners
 from headwater.broker.websocket import WebSockets
-from headwater.control import ControlSocket
+from headwater.control import Command, ControlSocket
 from headwater.demo import run_demo
 from headwater.dialects import thingspeak
 from headwater.errors import ConfigurationError
-from headwater.exchange import loading, source
+from headwater.exchange import loading
+from headwater.exchange.commands import IMPORT
 from headwater.exchange.loading import Imports
-from headwater.exchange.source import Exports
+from headwater.exchange.opening import table_openers
+from headwater.exchange.streams import answering
 from headwater.file_limit import raise_file_limit, what_is_short
 from headwater.first_start import read_or_make_secret, seed_administrator
 from headwater.instance import hold_data_directory
 from headwater.logs import Log
 from headwater.persistence.memory import MemorySessionStore
 from headwater.persistence.sqlite import open_sqlite_session_store
-from headwater.query.answering import QUERY_COMMAND, Queries
 from headwater.registry.entities import Channel
 from headwater.registry.opening import open_registry
 from headwater.registry.passwords import Passwords
@@ -123,12 +124,11 @@ async def run(
         await seed_administrator(services.accounts, admin)
         if demo:
             await stack.enter_async_context(run_demo(services, settings, bound["mqtt"], bound["http"]))
-        queries = Queries(services, asyncio.get_running_loop())
-        commands = {
+        tables = table_openers(services, store, asyncio.get_running_loop())
+        commands: dict[str, Command] = {
             taking.COMMAND: Backups(settings.data, store).answer,
-            source.COMMAND: Exports(services, store).answer,
-            loading.COMMAND: Imports(services, settings.data).answer,
-            QUERY_COMMAND: queries.answer,
+            IMPORT: Imports(services, settings.data).answer,
+            **{command: answering(open_table) for command, open_table in tables.items()},
         }
         control = ControlSocket(settings.data, commands)
         stack.push_async_callback(asyncio.to_thread, control.close)
@@ -190,7 +190,10 @@ async def open_services(settings: Settings, store: Store) -> AsyncIterator[Servi
         horizons = Horizons(access.retention_s)
         catalogue = Catalogue(await asyncio.to_thread(lambda: list(store.catalogue())))
         query = stack.enter_context(closing(Query(store, catalogue, settings.query, horizons)))
-        sql = stack.enter_context(closing(_sql(settings, store, catalogue, horizons)))
+        sql_limits = SqlLimits(
+            settings.sql.memory_mb, settings.store.threads or os.cpu_count() or 1, settings.sql.at_once
+        )
+        sql = Sql(store, catalogue, query.readers, lambda: datetime.now(UTC), sql_limits, horizons)
         ingest = Ingest(
             store,
             catalogue,
@@ -281,18 +284,6 @@ async def open_services(settings: Settings, store: Store) -> AsyncIterator[Servi
             horizons=horizons,
             rollups=rollups,
         )
-
-
-def _sql(settings: Settings, store: Store, catalogue: Catalogue, horizons: Horizons) -> Sql:
-    limits = SqlLimits(
-        settings.sql.timeout_s,
-        settings.sql.max_rows,
-        settings.sql.memory_mb,
-        settings.store.threads or os.cpu_count() or 1,
-        settings.sql.at_once,
-        settings.sql.max_waiting,
-    )
-    return Sql(store, catalogue, lambda: datetime.now(UTC), limits, horizons)
 
 
 async def _reconcile(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +17,8 @@ from headwater.errors import ConfigurationError
 # Everything else is imported where it is used, so that `--help` and `version` answer at once.
 
 MAX_QUERY_INPUT_CHARS = 50_000
+TABLE = "table"
+"""What people read, beside the formats of files."""
 
 FormatOption = Annotated[
     str | None,
@@ -27,6 +29,7 @@ FormatOption = Annotated[
         show_default=False,
     ),
 ]
+ReplaceOption = Annotated[bool, typer.Option("--replace", help="If there is such a file already, replace it.")]
 
 
 def add_commands(command_line: typer.Typer) -> None:
@@ -61,7 +64,7 @@ def export_channel(
             metavar="WINDOW", help="What the rule for down-sampling with this window made of it: 15m, 1h, 1d."
         ),
     ] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="If there is such a file already, replace it.")] = False,
+    replace: ReplaceOption = False,
     data: DataOption = None,
     config: ConfigOption = None,
 ) -> None:
@@ -72,17 +75,16 @@ def export_channel(
     """
     with one_line_errors():
         settings = load_for_command(data, config)
-        from headwater.exchange import terminal
+        from headwater.exchange import export_terminal
         from headwater.exchange.formats import format_of
         from headwater.exchange.source import Wanted
 
         wanted = Wanted(_time_ns("--start", start), _time_ns("--end", end), measurement, window)
-        done = terminal.export_channel(
+        done = export_terminal.export_channel(
             settings, channel, file, format_of(file, format_name), wanted, may_replace=replace
         )
-        for what, count in sorted(done.losses.items()):
-            typer.echo(f"headwater: left out: {count} {what}", err=True)
-        typer.echo(f"{done.records} records exported", err=True)
+        _tell_losses(done.losses)
+        typer.echo(f"{done.rows} records exported", err=True)
 
 
 def import_file(
@@ -116,7 +118,7 @@ def import_file(
     """
     with _ending_at_once(), one_line_errors():
         settings = load_for_command(data, config)
-        from headwater.exchange import terminal
+        from headwater.exchange import import_terminal
         from headwater.exchange.formats import format_of
         from headwater.exchange.reading import Reading, check_kinds
         from headwater.line_protocol import PRECISIONS
@@ -126,7 +128,7 @@ def import_file(
         kinds = dict(_column_kind(text) for text in types or ())
         check_kinds(kinds)
         how = Reading(PRECISIONS[precision], measurement, kinds, skip_bad)
-        done = terminal.import_file(settings, file, channel, format_of(file, format_name), how)
+        done = import_terminal.import_file(settings, file, channel, format_of(file, format_name), how)
         for told in done.bad.told:
             typer.echo(f"headwater: passed over: {told}", err=True)
         if done.bad.count > len(done.bad.told):
@@ -135,6 +137,11 @@ def import_file(
             typer.echo(f"headwater: left out: {done.expired} points older than what the channel keeps", err=True)
         resumed = f", from record {done.resumed_row + 1} on" if done.resumed_row else ""
         typer.echo(f"{done.records} records imported{resumed}: {done.points} points", err=True)
+
+
+def _tell_losses(losses: Mapping[str, int]) -> None:
+    for what, count in sorted(losses.items()):
+        typer.echo(f"headwater: left out: {count} {what}", err=True)
 
 
 @contextmanager
@@ -170,26 +177,39 @@ def _column_kind(text: str) -> tuple[str, str]:
 def query_in_sql(
     text: Annotated[str, typer.Argument(metavar="SELECT", help="The query; - reads it from standard input.")],
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="Where the answer goes; .gz and .zst compress.")
-    ] = None,
+        Path, typer.Argument(metavar="[FILE]", help="- is standard output; .gz and .zst compress.", show_default=False)
+    ] = Path("-"),
     account: Annotated[
         str | None, typer.Option(metavar="NAME", help="Whose data; needed when there are several.")
     ] = None,
     bucket: Annotated[str | None, typer.Option(metavar="NAME", help="Of tables that are named without one.")] = None,
-    form: Annotated[
-        str | None, typer.Option("--format", metavar="FORMAT", help="table, csv, json (lines), parquet or arrow.")
+    format_name: Annotated[
+        str | None,
+        typer.Option(
+            "--format", metavar="FORMAT", help="table, csv, jsonl, parquet, arrow or arff.", show_default=False
+        ),
     ] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="If there is such a file already, replace it.")] = False,
+    replace: ReplaceOption = False,
     data: DataOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Answer a query in SQL over one account's buckets, beside a running server too (docs/sql.md).
 
-    On a terminal the answer is a table, else CSV. FILE's ending says the format too.
+    The format is what --format or the file's name says; on a terminal it is a table, else CSV. FILE is there when it is
+    whole, and not before.
     """
     with one_line_errors():
         settings = load_for_command(data, config)
-        from headwater.query.terminal import run_query
+        from headwater.exchange import export_terminal
+        from headwater.exchange.formats import STANDARD_STREAM, format_of
 
         text = sys.stdin.read(MAX_QUERY_INPUT_CHARS) if text == "-" else text
-        run_query(settings, text, account=account, bucket=bucket, form=form, file=file, may_replace=replace)
+        if format_name is None and file == STANDARD_STREAM:
+            format_name = TABLE if sys.stdout.isatty() else "csv"
+        if format_name == TABLE and file != STANDARD_STREAM:
+            raise ConfigurationError(f"a table is for people: choose another --format for {file}")
+        chosen = None if format_name == TABLE else format_of(file, format_name)
+        done = export_terminal.run_query(
+            settings, text, account=account, bucket=bucket, path=file, chosen=chosen, may_replace=replace
+        )
+        _tell_losses(done.losses)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from headwater.whole_files import Output
 
 
 class Bar:
@@ -32,3 +35,14 @@ def shown_progress() -> Iterator[Bar]:
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         yield Bar(bar)
+
+
+class Counted(NamedTuple):
+    """Tells the progress of what is written."""
+
+    output: Output
+    progress: Bar
+
+    def write(self, data: bytes, /) -> None:
+        self.output.write(data)
+        self.progress.advance(len(data))

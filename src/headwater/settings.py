@@ -487,10 +487,8 @@ class RollupSettings:
 
 @dataclass(frozen=True, slots=True)
 class SqlSettings:
-    """Queries in SQL (docs/sql.md)"""
+    """Queries in SQL (docs/sql.md), beside what holds for every query"""
 
-    timeout_s: int = setting(30, Whole(1, 86_400, "seconds"), "How long one query may take.")
-    max_rows: int = setting(1_000_000, Whole(1, 1_000_000_000, "rows"), "Most rows in one answer.")
     memory_mb: int = setting(
         256,
         Whole(32, _CACHE_LIMIT_MB, "megabytes"),
@@ -498,9 +496,10 @@ class SqlSettings:
         "refused.",
     )
     at_once: int = setting(
-        2, Whole(1, 64, "queries"), "How many queries are answered at the same time. Others wait for their turn."
+        2,
+        Whole(1, 64, "queries"),
+        "Queries in SQL at the same time, each with its memory until its answer is sent. Others wait for their turn.",
     )
-    max_waiting: int = setting(16, Whole(0, 10_000, "queries"), "How many may wait; more are refused.")
 
 
 @dataclass(frozen=True, slots=True)

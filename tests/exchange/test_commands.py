@@ -68,7 +68,7 @@ def lines_of(data: Path, channel: ChannelKeys, *arguments: str) -> list[str]:
     return sorted(output.decode().splitlines())
 
 
-@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "a.jsonl.zst", "a.parquet", "a.arrow", "a.lp"])
+@pytest.mark.parametrize("name", ["a.csv.gz", "a.jsonl.zst", "a.parquet"])  # every format: test_round_trip.py
 def test_through_a_file_into_another_channel(server: Server, tmp_path: Path, name: str) -> None:
     first, second = server.create_channel("first"), server.create_channel("second")
     load(server, first, LINES, "--format", "line")
@@ -78,8 +78,9 @@ def test_through_a_file_into_another_channel(server: Server, tmp_path: Path, nam
     for _ in range(2):
         _, told = headwater("import", tmp_path / name, str(second.id), "--data", server.data)
         assert told.startswith("4 records imported: 11 points")
-        assert lines_of(server.data, second) == lines_of(server.data, first)
-    assert len(lines_of(server.data, first)) == 4
+    lines = lines_of(server.data, second)
+    assert len(lines) == 4
+    assert lines == lines_of(server.data, first)
     assert not list((server.data / "imports").iterdir())
 
 
@@ -187,7 +188,7 @@ def test_what_was_down_sampled_can_be_had_too(tmp_path: Path) -> None:
     with running_server(data, HEADWATER_ROLLUP_INTERVAL_S="1"):
         wait_until(lambda: headwater(*hours, "1h")[0] == found, 30)
         select = 'SELECT tank, "value.max" AS top FROM tank_1h.level'
-        assert headwater("query", select, "--data", data)[0] == b"tank,top\na,3.0\n"
+        assert headwater("query", select, "--data", data)[0] == b'"tank","top"\n"a",3\n'
         told = headwater("query", "SELECT * FROM tank_1h.rollup", "--data", data, code=1)[1]
         assert told.endswith('; there are: "tank"."level", "tank_1h"."level"\n')
     assert headwater(*hours, "1h")[0] == found
@@ -270,30 +271,6 @@ def test_devices_are_served_meanwhile(server: Server, tmp_path: Path) -> None:
         (b"", ["--format", "csv", "--type", "a=number"], 2, "--type a=number"),
         (b"", [], 2, "--format"),
         (b"m f=1 1\nm f=x 2\n", ["--format", "line"], 1, "line 2: invalid number; correct it"),
-        (b"m f=1\n", ["--format", "line"], 1, "line 1: it has no time"),
-        (b"m f=\xff 1\n", ["--format", "line"], 1, "line 1: not UTF-8"),
-        (b"m f=" + b"1" * 6_000_000, ["--format", "line"], 1, "line 1 has more than 4 MB"),
-        (b"", ["--format", "csv"], 1, "the file is empty"),
-        (b"a,b\n1,2\n", ["--format", "csv"], 1, "no column 'time'"),
-        (b"time,a\n1,2\n", ["--format", "csv"], 1, "give a measurement with --measurement"),
-        (b"time,measurement,a\n1,m,2\n3,m\n", ["--format", "csv"], 1, "row 3: it has 2 cells instead of 3"),
-        (b"time,measurement,a\n1,m,2\nx,m,2\n", ["--format", "csv"], 1, "row 3: 'time' is 'x', which is no time"),
-        (
-            b"time,measurement,a:integer\n1,m,2.5\n",
-            ["--format", "csv"],
-            1,
-            "row 2: 'a:integer' is '2.5', which is no int",
-        ),
-        (b"time,measurement,a\n1,m,\xff\n", ["--format", "csv"], 1, "row 2: 'a' is not UTF-8"),
-        (b'time,measurement,a\n1,m,"' + b"x" * 20_000_000, ["--format", "csv"], 1, "a row has more than 4 MB"),
-        (b"created_at,field1,humidity\n", ["--format", "csv"], 1, "the column 'humidity' is none of an entry's"),
-        (b'{"time":1,"measurement":"m","a":1}\n{"a"', ["--format", "jsonl"], 1, "line 2: it is not JSON"),
-        (b'{"time":1,"measurement":"m","a":[1]}', ["--format", "jsonl"], 1, "line 1: 'a' is [1], which is no string"),
-        (b"[" * 100_000, ["--format", "jsonl"], 1, "line 1: it is not JSON"),
-        (b"x" * 20_000_000, ["--format", "jsonl"], 1, "line 1 has more than 16 MB"),
-        (b"not arrow", ["--format", "arrow"], 1, "not an Arrow file"),
-        (b"ARROW1\0\0 not arrow", ["--format", "arrow"], 1, "not an Arrow file"),
-        (b"@relation x\n@attribute", ["--format", "arff"], 1, "line 2 is not an attribute"),
         (gzip.compress(LINES * 100)[:-20], ["--format", "line"], 1, "damaged or cut off"),
     ],
 )

@@ -19,8 +19,11 @@ from headwater.app import open_services
 from headwater.control import Reply
 from headwater.errors import BadRequest, NotFound, StorageError
 from headwater.exchange.block import Block, BlockBuilder
+from headwater.exchange.commands import EXPORT
 from headwater.exchange.loading import NOTES, SERIES_AT_ONCE, Import, Loader
-from headwater.exchange.source import Exports, Wanted, records_of
+from headwater.exchange.opening import table_openers
+from headwater.exchange.source import Wanted, records_of
+from headwater.exchange.streams import answering
 from headwater.model.series import Value, ValueType
 from headwater.registry.entities import Channel, ChannelSettings
 from headwater.services import Services
@@ -261,10 +264,10 @@ async def test_what_has_expired_is_not_exported(house: House) -> None:
         await house.write(now_ns - ago_s * 10**9, str(ago_s))
     settings = replace(house.channel.settings, retention_s=3600)
     await house.services.channels.update(house.channel.account_id, house.channel.id, settings)
-    exports = Exports(house.services, house.store)
+    open_table = table_openers(house.services, house.store, asyncio.get_running_loop())[EXPORT]
     reply = Sent()
     asked = {"channel": str(house.channel.id), "start_ns": None, "end_ns": None, "measurement": "entry"}
-    await asyncio.to_thread(exports.answer, asked, cast("Reply", reply))
+    await asyncio.to_thread(answering(open_table), {**asked, "command": EXPORT}, cast("Reply", reply))
     table = pa.ipc.open_stream(b"".join(reply.parts)).read_all()
     assert table.column("field1:float").to_pylist() == [10.0]
 

@@ -23,6 +23,41 @@ from headwater.model.series import ValueType
 FLOAT, INTEGER, BOOLEAN, STRING = ValueType.FLOAT, ValueType.INTEGER, ValueType.BOOLEAN, ValueType.STRING
 
 
+@pytest.mark.parametrize(
+    ("content", "chosen", "message"),
+    [
+        (b"m f=1\n", Format.LINE_PROTOCOL, "line 1: it has no time"),
+        (b"m f=\xff 1\n", Format.LINE_PROTOCOL, "line 1: not UTF-8"),
+        (b"m f=" + b"1" * 6_000_000, Format.LINE_PROTOCOL, "line 1 has more than 4 MB"),
+        (b"", Format.CSV, "the file is empty"),
+        (b"a,b\n1,2\n", Format.CSV, "no column 'time'"),
+        (b"time,a\n1,2\n", Format.CSV, "give a measurement with --measurement"),
+        (b"time,measurement,a\n1,m,2\n3,m\n", Format.CSV, "row 3: it has 2 cells instead of 3"),
+        (b"time,measurement,a\n1,m,2\nx,m,2\n", Format.CSV, "row 3: 'time' is 'x', which is no time"),
+        (
+            b"time,measurement,a:integer\n1,m,2.5\n",
+            Format.CSV,
+            "row 2: 'a:integer' is '2.5', which is no int",
+        ),
+        (b"time,measurement,a\n1,m,\xff\n", Format.CSV, "row 2: 'a' is not UTF-8"),
+        (b'time,measurement,a\n1,m,"' + b"x" * 20_000_000, Format.CSV, "a row has more than 4 MB"),
+        (b"created_at,field1,humidity\n", Format.CSV, "the column 'humidity' is none of an entry's"),
+        (b'{"time":1,"measurement":"m","a":1}\n{"a"', Format.JSON_LINES, "line 2: it is not JSON"),
+        (b'{"time":1,"measurement":"m","a":[1]}', Format.JSON_LINES, "line 1: 'a' is [1], which is no string"),
+        (b"[" * 100_000, Format.JSON_LINES, "line 1: it is not JSON"),
+        (b"x" * 20_000_000, Format.JSON_LINES, "line 1 has more than 16 MB"),
+        (b"not arrow", Format.ARROW, "not an Arrow file"),
+        (b"ARROW1\0\0 not arrow", Format.ARROW, "not an Arrow file"),
+        (b"@relation x\n@attribute", Format.ARFF, "line 2 is not an attribute"),
+    ],
+)
+def test_what_cannot_be_read_is_told_with_its_place(content: bytes, chosen: Format, message: str) -> None:
+    with pytest.raises(BadRequest) as refused:
+        blocks(chosen, content)
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
 def test_columns_of_a_foreign_csv() -> None:
     content = (
         b'\xef\xbb\xbfwhen;room;temp;ok;note;n\r\n2024-01-01;attic;"21";TRUE;x;5\r\n2024-01-01 00:00:01;;;;"";\r\n'

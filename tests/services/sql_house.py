@@ -12,8 +12,10 @@ import pyarrow as pa
 
 from headwater.model.series import TYPE_OF, SeriesKey, ValueType
 from headwater.services.catalogue import Catalogue
+from headwater.services.readers import Readers
 from headwater.services.sql import Sql, SqlLimits
 from headwater.services.sql_tables import Bucket
+from headwater.settings import QuerySettings
 from headwater.store import Batch, Columns, Store
 from headwater.store.cancellation import Cancellation
 from headwater.store.duck import open_duck_store
@@ -30,10 +32,11 @@ MINE = [Bucket(1, ("weather", "channel_1")), Bucket(2, ("plant", "channel_2"))]
 class SqlHouse:
     """Buckets 1 (`weather`) and 2 (`plant`) are ours, 3 (`theirs`) is somebody else's."""
 
-    def __init__(self, store: Store, limits: SqlLimits | None = None) -> None:
+    def __init__(self, store: Store, limits: SqlLimits | None = None, query: QuerySettings | None = None) -> None:
         self.store = store
         self.catalogue = Catalogue()
-        self.sql = Sql(store, self.catalogue, lambda: NOW, limits)
+        self.readers = Readers(query or QuerySettings())
+        self.sql = Sql(store, self.catalogue, self.readers, lambda: NOW, limits)
 
     def write(self, key: SeriesKey, at_ns: int, **values: Any) -> None:
         batch = Batch()
@@ -74,12 +77,14 @@ class SqlHouse:
 
 
 @contextlib.contextmanager
-def open_sql_house(engine: str, directory: Path, limits: SqlLimits | None = None) -> Iterator[SqlHouse]:
+def open_sql_house(
+    engine: str, directory: Path, limits: SqlLimits | None = None, query: QuerySettings | None = None
+) -> Iterator[SqlHouse]:
     store = MemoryStore() if engine == "memory" else open_duck_store(directory / "points", memory_limit_mb=256)
-    house = SqlHouse(store, limits)
+    house = SqlHouse(store, limits, query)
     try:
         house.fill()
         yield house
     finally:
-        house.sql.close()
+        house.readers.close()
         store.close()

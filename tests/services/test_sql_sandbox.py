@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from headwater.errors import RequestError
 from headwater.services.sql import SqlLimits
+from headwater.settings import QuerySettings
 from headwater.store.cancellation import Cancellation
 from headwater.store.sandbox import open_sandbox
 from services.sql_house import SECRET, SqlHouse, open_sql_house
@@ -227,7 +228,8 @@ HARMLESS = {"\ufeffSELECT 1", "WITH theirs AS (SELECT 1 AS station) SELECT * FRO
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqlHouse]:
-    with open_sql_house("duck", tmp_path_factory.mktemp("sql"), SqlLimits(memory_mb=256, max_rows=100_000)) as house:
+    limits = SqlLimits(memory_mb=256), QuerySettings(max_rows=100_000)
+    with open_sql_house("duck", tmp_path_factory.mktemp("sql"), *limits) as house:
         yield house
 
 

@@ -17,6 +17,7 @@ from typing import BinaryIO
 from headwater.backup.manifest import is_safe_name
 from headwater.certificates import DIRECTORY as CERTIFICATES
 from headwater.errors import ConfigurationError, StorageError
+from headwater.instance import running_pid
 from headwater.store import Store
 
 TELEMETRY = "telemetry"
@@ -26,6 +27,12 @@ SMALL_FILES = ("session.key", "demo.json")
 SCRATCH = ".backup"
 """A directory for copies of databases, which have names there only while they are made."""
 BUSY_TIMEOUT_S = 30.0
+
+
+def require_data(data: Path) -> None:
+    """Raises ConfigurationError for a directory in which no server has ever worked."""
+    if not (data / REGISTRY).exists() and running_pid(data) is None:
+        raise ConfigurationError(f"there is no data in {data}: name the right directory with --data")
 
 
 @contextmanager

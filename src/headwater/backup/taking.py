@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from headwater import __version__
 from headwater.backup.archive import describe, write_archive
@@ -100,14 +100,3 @@ def receive_archive(data: Path, output: Output, progress: Progress) -> None:
                     progress.begin(what, total_bytes)
                 case {"advance": int(size_bytes)}:
                     progress.advance(size_bytes)
-
-
-class Counted(NamedTuple):
-    """Tells the progress of what is written."""
-
-    output: Output
-    progress: Progress
-
-    def write(self, data: bytes, /) -> None:
-        self.output.write(data)
-        self.progress.advance(len(data))

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from headwater.backup.manifest import Manifest
 from headwater.backup.restoring import restore
-from headwater.backup.sources import REGISTRY, TELEMETRY
-from headwater.backup.taking import Counted, receive_archive, send_archive
+from headwater.backup.sources import TELEMETRY, require_data
+from headwater.backup.taking import receive_archive, send_archive
 from headwater.errors import ConfigurationError, HeadwaterError
 from headwater.instance import deaf_to_hang_up, hold_data_directory, running_pid
-from headwater.progress import Bar, shown_progress
+from headwater.progress import Bar, Counted, shown_progress
 from headwater.settings import Settings, StoreEngine
 from headwater.whole_files import whole_file
 
@@ -23,8 +23,7 @@ def back_up(settings: Settings, path: Path, *, may_replace: bool) -> int:
     Raises HeadwaterError and OSError; then there is no such file, or the one that was there before.
     """
     data = settings.data
-    if not (data / REGISTRY).exists() and running_pid(data) is None:
-        raise ConfigurationError(f"there is no data in {data}: name the right directory with --data")
+    require_data(data)
     with whole_file(path, may_replace=may_replace) as output, shown_progress() as progress:
         if running_pid(data) is not None:
             receive_archive(data, output, progress)

@@ -11,13 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from headwater.errors import BadRequest
-from headwater.exchange.columns import TIME_TYPE
 from headwater.whole_files import Output
 
 RELATION = "headwater"
 _DATE_FORMAT = "yyyy-MM-dd'T'HH:mm:ss.SSS'Z'"
-_MS_IN_NS = 1_000_000
-_LEAST_MS = -(2**63 // _MS_IN_NS)
 _ESCAPES = {"\\": "\\\\", "'": "\\'", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t", "%": "\\%"}
 _UNESCAPES = {escaped[1]: plain for plain, escaped in _ESCAPES.items()}
 _SPECIAL = re.compile(r"[\\'\"\n\r\t%]")
@@ -53,16 +50,7 @@ class ArffWriter:
 
     def _texts(self, column: pa.Array) -> list[str]:
         if pa.types.is_timestamp(column.type):
-            at_ns = column.cast(TIME_TYPE).cast(pa.int64())
-            towards_0_ms = pc.divide(at_ns, _MS_IN_NS)
-            rest_ns = pc.subtract(at_ns, pc.multiply(towards_0_ms, _MS_IN_NS))
-            # Within the range of times: Arrow's own rounding leaves it at the first one.
-            at_ms = pc.if_else(pc.less(rest_ns, 0), pc.subtract(towards_0_ms, 1), towards_0_ms)
-            at_ms = pc.max_element_wise(at_ms, _LEAST_MS, skip_nulls=False).cast(pa.timestamp("ms", "UTC"))
-            exact = pc.equal(rest_ns, 0)
-            cut = len(column) - column.null_count - (pc.sum(exact).as_py() or 0)
-            if cut:
-                self._losses["sub-millisecond parts of times"] += cut
+            at_ms = column.cast(pa.timestamp("ms", "UTC")) if column.type.unit in ("s", "ms") else self._cut(column)
             texts = pc.strftime(at_ms, format="%Y-%m-%dT%H:%M:%SZ").to_pylist()
             return ["?" if text is None else f'"{text}"' for text in texts]
         values: list[Any] = column.to_pylist()
@@ -73,9 +61,24 @@ class ArffWriter:
             if lost := len(column) - column.null_count - finite:
                 self._losses["values that are NaN or infinite"] += lost
             return ["?" if value is None or value - value != 0 else repr(value) for value in values]
-        if pa.types.is_integer(column.type):
+        if pa.types.is_integer(column.type) or pa.types.is_decimal(column.type):
             return ["?" if value is None else str(value) for value in values]
         return ["?" if value is None else quote(str(value)) for value in values]
+
+    def _cut(self, times: pa.Array) -> pa.Array:
+        """Times in milliseconds, the earlier ones."""
+        in_ms = 1_000_000 if times.type.unit == "ns" else 1_000
+        at = times.cast(pa.int64())
+        towards_0_ms = pc.divide(at, in_ms)
+        rest = pc.subtract(at, pc.multiply(towards_0_ms, in_ms))
+        # Within the range of times: Arrow's own rounding leaves it at the first one.
+        at_ms = pc.if_else(pc.less(rest, 0), pc.subtract(towards_0_ms, 1), towards_0_ms)
+        at_ms = pc.max_element_wise(at_ms, -(2**63 // in_ms), skip_nulls=False)
+        exact = pc.equal(rest, 0)
+        cut = len(times) - times.null_count - (pc.sum(exact).as_py() or 0)
+        if cut:
+            self._losses["sub-millisecond parts of times"] += cut
+        return at_ms.cast(pa.timestamp("ms", "UTC"))
 
     def close(self) -> None:
         """Nothing stands at the end."""
@@ -86,7 +89,8 @@ def _type_of(arrow_type: pa.DataType) -> str:
         return f'date "{_DATE_FORMAT}"'
     if pa.types.is_boolean(arrow_type):
         return "{false,true}"
-    return "numeric" if pa.types.is_integer(arrow_type) or pa.types.is_floating(arrow_type) else "string"
+    kinds = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
+    return "numeric" if any(of_kind(arrow_type) for of_kind in kinds) else "string"
 
 
 class Attribute(NamedTuple):

@@ -28,6 +28,7 @@ _ENDINGS: Mapping[str, Format] = MappingProxyType(
     {
         ".csv": Format.CSV,
         ".jsonl": Format.JSON_LINES,
+        ".json": Format.JSON_LINES,
         ".ndjson": Format.JSON_LINES,
         ".parquet": Format.PARQUET,
         ".arrow": Format.ARROW,
@@ -37,6 +38,7 @@ _ENDINGS: Mapping[str, Format] = MappingProxyType(
         ".arff": Format.ARFF,
     }
 )
+_SYNONYMS: Mapping[str, str] = MappingProxyType({"json": Format.JSON_LINES.value})
 
 
 def format_of(path: Path, name: str | None) -> Format:
@@ -44,7 +46,7 @@ def format_of(path: Path, name: str | None) -> Format:
     names = ", ".join(one.value for one in Format)
     if name is not None:
         try:
-            return Format(name)
+            return Format(_SYNONYMS.get(name, name))
         except ValueError:
             raise ConfigurationError(f"there is no format {name!r}: choose one of {names}") from None
     is_compressed = path.suffix in COMPRESSIONS

@@ -19,7 +19,8 @@ from typing import Any
 from headwater.control import Reply
 from headwater.errors import BadRequest, NotFound
 from headwater.exchange.block import Block, unpack
-from headwater.exchange.source import find_channel, run_on
+from headwater.exchange.on_loop import run_on, wait_for
+from headwater.exchange.source import find_channel
 from headwater.files import write_atomically
 from headwater.logs import Log
 from headwater.model.series import SeriesKey, ValueType
@@ -32,7 +33,6 @@ from headwater.store import Columns
 
 log = Log(__name__)
 
-COMMAND = "import"
 NOTES = "imports"
 NOTE_EVERY_S = 1.0
 MAX_ENTRY_ID = 10**18
@@ -197,7 +197,7 @@ class Import:
         """Return when the block is on disk. Raises HeadwaterError."""
         if self._noted_at_s < 0:  # before the first point: who is killed then must find the channel to be empty
             self._write_note(self.resume_row)
-        asyncio.run_coroutine_threadsafe(self._loader.store(block), self._loop).result()
+        wait_for(self._loop, self._loader.store(block))
         if self._now_s() - self._noted_at_s >= NOTE_EVERY_S:
             self._write_note(block.end_row)
 

@@ -1,42 +1,21 @@
-"""What is exported: the records of a channel as a table, batch by batch, and the server's answer to the command.
-
-Any schema with an iterator of record batches can be exported the same way.
-"""
+"""What is exported: the records of a channel as a table, batch by batch."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.ipc
 
-from headwater.control import Reply
 from headwater.errors import BadRequest, NotFound
 from headwater.exchange.columns import TIME_TYPE, Column, Role, canonical_label, table_schema
-from headwater.exchange.writing import OutputFile
-from headwater.logs import Log
+from headwater.exchange.streams import TableStream
 from headwater.model.series import Series, SeriesKey
 from headwater.registry.entities import Channel, Rollup
-from headwater.services import Services
-from headwater.services.entries import NUMBERING
-from headwater.services.horizons import Horizons
-from headwater.services.rollup_state import MEASUREMENT as MARKS
 from headwater.store import Store
 
-log = Log(__name__)
-
-COMMAND = "export"
 MAX_COLUMNS = 2_000
-
-
-class Records(NamedTuple):
-    """A table that is read while it is written."""
-
-    schema: pa.Schema
-    batches: Iterator[pa.RecordBatch]
 
 
 class Wanted(NamedTuple):
@@ -47,12 +26,6 @@ class Wanted(NamedTuple):
     measurement: str | None = None
     window: str | None = None
     """Not the records themselves, but what a rule for down-sampling with this window made of them."""
-
-    def shown(self, channel: Channel, horizons: Horizons) -> Wanted:
-        """The same without what has expired; results of down-sampling expire by the time of their rule."""
-        if self.window is not None:
-            return self
-        return self._replace(start_ns=horizons.start_ns(channel.id, self.start_ns))
 
 
 def find_channel(channels: Iterable[Channel], text: str) -> Channel:
@@ -77,13 +50,7 @@ def find_rule(rules: Iterable[Rollup], window: str) -> Rollup:
     return known[window]
 
 
-def exported(series: Iterable[Series], wanted: Wanted) -> list[Series]:
-    """Without what the server keeps for itself."""
-    hidden = NUMBERING if wanted.window is None else MARKS
-    return [one for one in series if one.key.measurement != hidden]
-
-
-def records_of(store: Store, series: Iterable[Series], wanted: Wanted) -> Records:
+def records_of(store: Store, series: Iterable[Series], wanted: Wanted) -> TableStream:
     """The records of these series, one row for each time and series key. Raises BadRequest for too many columns."""
     ids: dict[SeriesKey, dict[str, int]] = {}
     fields: dict[Column, None] = {}
@@ -99,7 +66,7 @@ def records_of(store: Store, series: Iterable[Series], wanted: Wanted) -> Record
     if len(columns) > MAX_COLUMNS:
         raise BadRequest(f"this has {len(columns)} columns, more than {MAX_COLUMNS}: name one --measurement")
     schema = table_schema(columns)
-    return Records(schema, _batches(store, keys, ids, columns, schema, wanted))
+    return TableStream(schema, _batches(store, keys, ids, columns, schema, wanted))
 
 
 def _batches(
@@ -126,42 +93,3 @@ def _batches(
             else:
                 found.append(batch.column(canonical_label(column)).cast(column.arrow_type))
         yield pa.RecordBatch.from_arrays(found, schema=schema)
-
-
-class Exports:
-    """The server's part: sends tables as streams of Arrow. To be made on the event loop's thread."""
-
-    def __init__(self, services: Services, store: Store) -> None:
-        self._services = services
-        self._store = store
-        self._loop = asyncio.get_running_loop()
-
-    def answer(self, request: Mapping[str, Any], reply: Reply) -> None:
-        """Send the records of a channel. Raises HeadwaterError, and OSError when nobody takes it."""
-        wanted = Wanted(request["start_ns"], request["end_ns"], request["measurement"], request.get("window"))
-        channel, bucket_id = run_on(self._loop, lambda: self._find(str(request["channel"]), wanted))
-        series = exported(self._services.query.series_of(bucket_id), wanted)
-        records = records_of(self._store, series, wanted.shown(channel, self._services.horizons))
-        rows = 0
-        with pa.ipc.new_stream(pa.PythonFile(OutputFile(reply), mode="w"), records.schema) as stream:
-            for batch in records.batches:
-                stream.write_batch(batch)
-                rows += batch.num_rows
-        log.info("exported a channel", channel=channel.id, records=rows)
-
-    def _find(self, text: str, wanted: Wanted) -> tuple[Channel, int]:
-        """The channel, and the bucket that has what is wanted of it."""
-        channel = find_channel(self._services.access.channels(), text)
-        if wanted.window is None:
-            return channel, channel.id
-        rules = (state.rule for state in self._services.rollups.of(channel.id))
-        return channel, find_rule(rules, wanted.window).target_bucket_id
-
-
-def run_on(loop: asyncio.AbstractEventLoop, work: Callable[[], Any]) -> Any:
-    """Do short work on the event loop's thread, from another."""
-
-    async def run() -> Any:
-        return work()
-
-    return asyncio.run_coroutine_threadsafe(run(), loop).result()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from types import MappingProxyType
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,11 +17,37 @@ _NUMBER = r"^-?[0-9]+$"
 _TEXT = re.compile(r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d)(?:[.,](\d{1,9}))?\d*\s*(Z|UTC|[+-]\d\d:?\d\d)?", re.ASCII)
 _DAY_NS = 86_400_000_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST_DAY, _LAST_DAY = (date(1, 1, 1) - _EPOCH.date()).days, (date(9999, 12, 31) - _EPOCH.date()).days
+_PER_DAY: Mapping[str, int] = MappingProxyType(
+    {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
+)
 
 
 def render_times(times: pa.Array) -> pa.Array:
-    """As texts with nine decimals and a Z, all of one length: they sort as they are."""
-    return pc.strftime(times.cast(TIME_TYPE), format="%Y-%m-%dT%H:%M:%SZ")
+    """As texts with the decimals of their unit (nanoseconds: nine) and a Z, of one length: they sort as they are. A day
+    is a text without a time of day; what is in no calendar is `infinity` or `-infinity`."""
+    has_calendar = in_calendar(times)
+    known = pc.if_else(has_calendar, times, None)
+    if pa.types.is_date(times.type):
+        texts = known.cast(pa.string())
+    else:
+        texts = pc.strftime(known.cast(pa.timestamp(times.type.unit, "UTC")), format="%Y-%m-%dT%H:%M:%SZ")
+    if pc.all(has_calendar).as_py() is not False:
+        return texts
+    beyond = pc.if_else(pc.greater(_numbers(times), 0), "infinity", "-infinity")
+    return pc.if_else(has_calendar, texts, beyond)
+
+
+def in_calendar(times: pa.Array) -> pa.Array:
+    """Which of these times and days are of the years 1 to 9999; others have no text, and stand for the infinite."""
+    per_day = 1 if pa.types.is_date32(times.type) else _PER_DAY[times.type.unit]
+    numbers = _numbers(times)
+    first, last = max(_FIRST_DAY * per_day, INTEGER_MIN), min((_LAST_DAY + 1) * per_day - 1, INTEGER_MAX)
+    return pc.and_(pc.greater_equal(numbers, first), pc.less_equal(numbers, last))
+
+
+def _numbers(times: pa.Array) -> pa.Array:
+    return times.cast(pa.int32() if pa.types.is_date32(times.type) else pa.int64()).cast(pa.int64())
 
 
 def parse_times(texts: pa.Array, unit_ns: int) -> pa.Array:

@@ -121,7 +121,7 @@ class _JsonLines:
     def __init__(self, file: OutputFile, schema: pa.Schema) -> None:
         self._file = file
         self._names = schema.names
-        self._encoder = msgspec.json.Encoder(enc_hook=str)
+        self._encoder = msgspec.json.Encoder(enc_hook=str, decimal_format="number")
 
     def write_batch(self, batch: pa.RecordBatch, /) -> None:
         columns = [_json_values(column) for column in batch.columns]

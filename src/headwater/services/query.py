@@ -100,19 +100,20 @@ class Query:
         self._catalogue = catalogue
         self._limits = limits or QuerySettings()
         self._horizons = horizons or Horizons()
-        self._readers = Readers(self._limits)
+        self.readers = Readers(self._limits)
+        """For other kinds of queries too, so that the limits hold for all of them together."""
         self._rollups: RollupReading | None = None
         self._lookups = ThreadPoolExecutor(1, thread_name_prefix="store-lookup")
 
     def use_rollups(self, rollups: Rollups) -> None:
         """Let what was down-sampled help with windows."""
-        self._rollups = RollupReading(rollups, self._catalogue, self._store, self._readers.run)
+        self._rollups = RollupReading(rollups, self._catalogue, self._store, self.readers.run)
 
     # -- by filter ---------------------------------------------------------------------------------------------------
 
     async def ask_catalogue(self, question: Callable[[Catalogue, Cancellation], T]) -> T:
         """What the catalogue says of series, for instance `lambda c, stop: c.tag_values(wanted, "room", stop)`."""
-        return await self._readers.run(lambda stop: question(self._catalogue, stop))
+        return await self.readers.run(lambda stop: question(self._catalogue, stop))
 
     async def windows(
         self,
@@ -128,7 +129,7 @@ class Query:
         points in the groups that have any. Raises what `Store.windows` and `fill` raise."""
         max_rows = self._limits.max_rows
         if self._rollups is not None and self._rollups.helps(wanted.bucket_id):
-            series = await self._readers.run(lambda stop: self._catalogue.select(wanted, stop))
+            series = await self.readers.run(lambda stop: self._catalogue.select(wanted, stop))
             groups = grouped(series, by)
             named = {one.id: one for one in series}
             table = await self._rollups.windows(
@@ -155,7 +156,7 @@ class Query:
                 table = fill(table, windows, filling, fill_value, max_rows=max_rows)
             return Windowed(groups, table)
 
-        return await self._readers.run(read)
+        return await self.readers.run(read)
 
     async def side_by_side(
         self,
@@ -178,7 +179,7 @@ class Query:
             first_ns = self._horizons.start_ns(wanted.bucket_id, start_ns)
             return SideBySide(series, self._rows([one.id for one in series], first_ns, end_ns, newest, stop))
 
-        return await self._readers.run(read)
+        return await self.readers.run(read)
 
     async def latest(self, wanted: SeriesFilter) -> list[LatestPoint]:
         """The newest point of each chosen series that has any, in the order of `Catalogue.select`."""
@@ -191,7 +192,7 @@ class Query:
             found = latest_points(self._store, series, stop)
             return found if horizon_ns is None else [point for point in found if point.at_ns >= horizon_ns]
 
-        return await self._readers.run(read)
+        return await self.readers.run(read)
 
     @asynccontextmanager
     async def records(
@@ -208,7 +209,7 @@ class Query:
         block ends the query. `max_rows` takes the place of the setting, for answers that are written as they come.
         """
         most_rows = self._limits.max_rows if max_rows is None else max_rows
-        keys, columns, ids = await self._readers.run(lambda stop: _layout(self._catalogue.select(wanted, stop)))
+        keys, columns, ids = await self.readers.run(lambda stop: _layout(self._catalogue.select(wanted, stop)))
 
         first_ns = self._horizons.start_ns(wanted.bucket_id, start_ns)
         names = ["key", "at_ns", *map(str, range(len(columns)))]
@@ -221,7 +222,7 @@ class Query:
                     raise self._too_many_rows(most_rows)
                 yield batch.select(names)
 
-        async with self._readers.stream(batches) as stream:
+        async with self.readers.stream(batches) as stream:
             yield Records(keys, columns, stream)
 
     # -- by key ------------------------------------------------------------------------------------------------------
@@ -279,11 +280,11 @@ class Query:
             }
             return convert(Rows(table.column("at_ns").to_pylist(), values))
 
-        return await self._readers.run(read)
+        return await self.readers.run(read)
 
     async def run(self, work: Callable[[], T]) -> T:
         """Do other long work on what was read, off the event loop: rendering a big answer."""
-        return await self._readers.run(lambda _: work())
+        return await self.readers.run(lambda _: work())
 
     # -- for writes --------------------------------------------------------------------------------------------------
 
@@ -333,7 +334,7 @@ class Query:
 
     def close(self) -> None:
         """Break off running reads."""
-        self._readers.close()
+        self.readers.close()
         self._lookups.shutdown(wait=True)
 
 

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
-from headwater.errors import Overloaded
+from headwater.errors import Cancelled, Overloaded
 from headwater.settings import QuerySettings
 from headwater.store.cancellation import Cancellation
 
@@ -30,7 +30,7 @@ class Readers:
     """Runs queries; to be used from the event loop's thread."""
 
     def __init__(self, limits: QuerySettings) -> None:
-        self._limits = limits
+        self.limits = limits
         self._threads = ThreadPoolExecutor(limits.at_once, thread_name_prefix="store-reader")
         self._lock = threading.Lock()
         self._unfinished: dict[Future[Any], Cancellation] = {}
@@ -45,7 +45,11 @@ class Readers:
         stop = stop or Cancellation()
         future = self._submit(work, stop)
         timer = asyncio.get_running_loop().call_later(
-            self._limits.timeout_s if seconds is None else seconds, self._break_off, future, stop, self._time_is_up
+            self.limits.timeout_s if seconds is None else seconds,
+            self._break_off,
+            future,
+            stop,
+            _time_is_up(self.limits),
         )
         try:
             return await asyncio.wrap_future(future)
@@ -58,22 +62,20 @@ class Readers:
     @asynccontextmanager
     async def stream(self, start: Callable[[Cancellation], Generator[T, None, None]]) -> AsyncIterator[Stream[T]]:
         """Pieces that are made one at a time in a thread, each when it is asked for. Leaving the block ends that,
-        wherever it is. Raises Overloaded when there are too many streams."""
-        if self._streams >= self._limits.max_streams:
+        wherever it is, and lets go of what they are made of. Raises Overloaded when there are too many streams."""
+        if self._streams >= self.limits.max_streams:
             raise Overloaded(
-                f"{self._limits.max_streams} answers are being sent in pieces (query.max_streams); try again later"
+                f"{self.limits.max_streams} answers are being sent in pieces (query.max_streams); try again later"
             )
         self._streams += 1
-        stream = Stream(self, start, self._limits.timeout_s)
+        stream = Stream(self, start, self.limits.timeout_s)
         try:
             yield stream
         finally:
             self._streams -= 1
             stream.stop.cancel(_NOBODY_WAITS)
-            if self._is_closed:
-                stream.close()
-            else:
-                self._threads.submit(stream.close)
+            # In no thread of ours: they may all be busy, and what a stream holds is let go of now.
+            await asyncio.shield(asyncio.to_thread(stream.close))
 
     def close(self) -> None:
         """Break off what goes on, and wait for it to end."""
@@ -84,15 +86,8 @@ class Readers:
             wait(unfinished, _AGAIN_S)
         self._threads.shutdown(wait=True)
 
-    @property
-    def _time_is_up(self) -> str:
-        return (
-            f"the query took longer than {self._limits.timeout_s:g} s (query.timeout_s) and was broken off: ask "
-            "for less at a time, or raise the setting"
-        )
-
     def _submit(self, work: Callable[[Cancellation], T], stop: Cancellation) -> Future[T]:
-        limits = self._limits
+        limits = self.limits
         if self._is_closed:
             raise Overloaded(_CLOSING)
 
@@ -102,9 +97,7 @@ class Readers:
 
         with self._lock:
             if len(self._unfinished) >= limits.at_once + limits.max_waiting:
-                raise Overloaded(
-                    f"{limits.max_waiting} queries are waiting for their turn (query.max_waiting); try again later"
-                )
+                raise _too_many_waiting(limits)
             future = self._threads.submit(read)
             self._unfinished[future] = stop
         future.add_done_callback(self._finished)
@@ -122,6 +115,45 @@ class Readers:
         if not future.done():
             stop.cancel(reason)
             asyncio.get_running_loop().call_later(_AGAIN_S, self._break_off, future, stop, reason)
+
+
+class Turns:
+    """So many at a time of what takes more than a thread, within the limits of queries for who waits. To be used from
+    the event loop's thread."""
+
+    def __init__(self, at_once: int, limits: QuerySettings) -> None:
+        self._limits = limits
+        self._free = asyncio.Semaphore(at_once)
+        self._waiting = 0
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Raises Overloaded when too many wait already, Cancelled when the time of a query is up before its turn."""
+        if self._free.locked() and self._waiting >= self._limits.max_waiting:
+            raise _too_many_waiting(self._limits)
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(self._limits.timeout_s):
+                await self._free.acquire()
+        except TimeoutError:
+            raise Cancelled(_time_is_up(self._limits)) from None
+        finally:
+            self._waiting -= 1
+        try:
+            yield
+        finally:
+            self._free.release()
+
+
+def _time_is_up(limits: QuerySettings) -> str:
+    return (
+        f"the query took longer than {limits.timeout_s:g} s (query.timeout_s) and was broken off: ask for less at a "
+        "time, or raise the setting"
+    )
+
+
+def _too_many_waiting(limits: QuerySettings) -> Overloaded:
+    return Overloaded(f"{limits.max_waiting} queries are waiting for their turn (query.max_waiting); try again later")
 
 
 class Stream(Generic[T]):

@@ -5,9 +5,8 @@ Knows no dialect and checks no credentials; whose buckets a query may read, its 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Generator, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -15,13 +14,13 @@ from typing import TypeVar
 
 import pyarrow as pa
 
-from headwater.errors import Overloaded
 from headwater.model.series import SeriesKey
 from headwater.registry.entities import Rollup
 from headwater.services.access import Access
 from headwater.services.catalogue import Catalogue
 from headwater.services.entries import NUMBERING
 from headwater.services.horizons import Horizons
+from headwater.services.readers import Readers, Stream, Turns
 from headwater.services.rollup_state import MEASUREMENT as MARKS
 from headwater.services.sql_tables import Bucket, Table, Tables
 from headwater.sql.checking import TextLimits, parse_query
@@ -38,14 +37,14 @@ _SLACK_NS = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class SqlLimits:
-    """How much one query may take, and how many may run beside each other and wait."""
+    """What queries in SQL have beside the limits of all queries."""
 
-    timeout_s: float = 30.0
-    max_rows: int = 1_000_000
     memory_mb: int = 256
+    """Of the engine of one query."""
     threads: int = 2
+    """Of the engine of one query."""
     at_once: int = 2
-    max_waiting: int = 16
+    """Engines that there are at the same time: as long as an answer is being sent, its engine keeps its memory."""
     text: TextLimits = field(default_factory=TextLimits)
 
 
@@ -66,70 +65,49 @@ def buckets_of(
 
 
 class Sql:
-    """Queries in text. `run` belongs on the event loop's thread; `plan` and `batches` block: they walk through all
+    """Queries in text. `answer` belongs on the event loop's thread; `plan` and `batches` block: they walk through all
     series of buckets, and read."""
 
     def __init__(
         self,
         store: Store,
         catalogue: Catalogue,
+        readers: Readers,
         utc_now: Callable[[], datetime],
         limits: SqlLimits | None = None,
         horizons: Horizons | None = None,
     ) -> None:
         self._store = store
         self._catalogue = catalogue
+        self._readers = readers
         self._horizons = horizons or Horizons()
         self._utc_now = utc_now
-        self.limits = limits or SqlLimits()
-        self._workers = ThreadPoolExecutor(self.limits.at_once, thread_name_prefix="sql")
-        self._room = asyncio.Semaphore(self.limits.at_once)
-        self._asked = 0
+        self._limits = limits or SqlLimits()
+        self._engines = Turns(self._limits.at_once, readers.limits)
 
     def plan(self, buckets: Sequence[Bucket], text: str, *, default_bucket: str | None = None) -> Plan[Table]:
         """A query over these buckets and nothing else. Raises BadRequest and TooLarge."""
         tables = Tables(buckets, self._catalogue.of_bucket, default_bucket)
-        return plan_query(parse_query(text, self.limits.text), tables.find, self._utc_now())
+        return plan_query(parse_query(text, self._limits.text), tables.find, self._utc_now())
 
     def batches(self, plan: Plan[Table], stop: Cancellation) -> Generator[pa.RecordBatch, None, None]:
         """The answer: at least one batch. Closing the iterator ends the query. Raises BadRequest, TooLarge, Cancelled
         and StorageError."""
-        with open_sandbox(memory_mb=self.limits.memory_mb, threads=self.limits.threads) as sandbox:
+        with open_sandbox(memory_mb=self._limits.memory_mb, threads=self._limits.threads) as sandbox:
             for scan in plan.scans:
                 sandbox.add(self._source(scan, sandbox, stop))
-            yield from sandbox.batches(plan.sql, max_rows=self.limits.max_rows, stop=stop)
+            yield from sandbox.batches(plan.sql, max_rows=self._readers.limits.max_rows, stop=stop)
 
-    async def run(
+    @asynccontextmanager
+    async def answer(
         self, buckets: Sequence[Bucket], text: str, *, default_bucket: str | None = None
-    ) -> AsyncIterator[pa.RecordBatch]:
-        """Plan a query and stream its answer: at least one batch, which tells the columns.
-
-        Raises BadRequest, TooLarge, Cancelled when the time is up, Overloaded when too many wait, and StorageError.
-        Whoever leaves early closes the iterator (`contextlib.aclosing`), and the query ends.
-        """
-        if self._asked >= self.limits.at_once + self.limits.max_waiting:
-            raise Overloaded("too many queries are waiting: try again later")
-        loop, stop = asyncio.get_running_loop(), Cancellation()
-        self._asked += 1
-        try:
-            async with self._room:
-                timer = loop.call_later(self.limits.timeout_s, stop.cancel, time_is_up(self.limits.timeout_s))
-                found = self._answer(buckets, text, default_bucket, stop)
-                step: asyncio.Future[pa.RecordBatch | None] | None = None
-                try:
-                    while True:
-                        step = loop.run_in_executor(self._workers, next, found, None)
-                        if (batch := await asyncio.shield(step)) is None:
-                            return
-                        yield batch
-                finally:
-                    timer.cancel()
-                    stop.cancel("nobody waits for the answer any more")
-                    if step is not None:
-                        await asyncio.wait([step])
-                    await loop.run_in_executor(self._workers, found.close)
-        finally:
-            self._asked -= 1
+    ) -> AsyncIterator[Stream[pa.RecordBatch]]:
+        """Plan a query and stream its answer: at least one batch, which tells the columns. Leaving the block ends the
+        query. Raises BadRequest, TooLarge, Cancelled when the time is up, Overloaded when too many wait, and
+        StorageError."""
+        start = partial(self._answer, buckets, text, default_bucket)
+        async with self._engines.turn(), self._readers.stream(start) as stream:
+            yield stream
 
     def _answer(
         self, buckets: Sequence[Bucket], text: str, default_bucket: str | None, stop: Cancellation
@@ -158,17 +136,6 @@ class Sql:
             {name: [column_of[one] for one in of_types] for name, of_types in fields.items()},
             _tags(keys, tags) if tags else None,
         )
-
-    def close(self) -> None:
-        """Let running queries end."""
-        self._workers.shutdown(wait=True)
-
-
-def time_is_up(timeout_s: float) -> str:
-    return (
-        f"the query took longer than {timeout_s:g} s: ask for a shorter time (WHERE time >= ...), fewer columns or "
-        "fewer tables"
-    )
 
 
 def _named(columns: Mapping[str, V], names: Collection[str] | None) -> Mapping[str, V]:

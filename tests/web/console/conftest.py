@@ -44,7 +44,7 @@ async def services(tmp_path: Path) -> AsyncIterator[Services]:
     store = MemoryStore()
     catalogue = Catalogue([])
     query = Query(store, catalogue)
-    sql = Sql(store, catalogue, lambda: datetime.now(UTC))
+    sql = Sql(store, catalogue, query.readers, lambda: datetime.now(UTC))
     ingest = Ingest(store, catalogue, IngestLimits(0.001, 10_000, 100_000))
     deleting = Deleting(ingest, catalogue, store)
     worker = RegistryWorker(open_registry(f"sqlite:///{tmp_path}/registry.db"))
@@ -78,7 +78,6 @@ async def services(tmp_path: Path) -> AsyncIterator[Services]:
     await worker.close()
     passwords.close()
     await ingest.close()
-    sql.close()
     query.close()
     store.close()
 

@@ -1,4 +1,4 @@
-"""The commands `export` and `import`: find who has the data directory, and show how it gets on."""
+"""The command `import`: finds who has the data directory, and shows how it gets on."""
 
 from __future__ import annotations
 
@@ -6,40 +6,23 @@ import asyncio
 import hashlib
 import os
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
-import pyarrow as pa
-import pyarrow.ipc
-
-from headwater.backup.sources import REGISTRY
-from headwater.backup.taking import Counted
+from headwater.backup.sources import require_data
 from headwater.control import Answer, ask_server
-from headwater.errors import ConfigurationError, HeadwaterError
-from headwater.exchange import loading, source
+from headwater.errors import HeadwaterError
 from headwater.exchange.block import Block, pack
+from headwater.exchange.commands import IMPORT
 from headwater.exchange.formats import STANDARD_STREAM, Format
-from headwater.exchange.loading import Import
 from headwater.exchange.reading import BadLines, Reading, read_blocks
-from headwater.exchange.source import Records, Wanted, exported, find_channel, find_rule, records_of
-from headwater.exchange.writing import open_writer
 from headwater.instance import deaf_to_hang_up, hold_data_directory, running_pid
 from headwater.progress import Bar, shown_progress
-from headwater.services.catalogue import Catalogue
-from headwater.services.horizons import Horizons
 from headwater.settings import Settings
-from headwater.whole_files import Begun, Output, whole_file
 
 FINGERPRINT_BYTES = 2**20
-
-
-class Exported(NamedTuple):
-    records: int
-    losses: Counter[str]
-    """How often something had to be left out, by what it was."""
 
 
 class Imported(NamedTuple):
@@ -51,82 +34,6 @@ class Imported(NamedTuple):
     """Points that the channel does not keep for so long; they are not among the others."""
     resumed_row: int
     bad: BadLines
-
-
-def export_channel(
-    settings: Settings, channel: str, path: Path, chosen: Format, wanted: Wanted, *, may_replace: bool
-) -> Exported:
-    """Put records of a channel into a file, by way of the server if one runs. Raises HeadwaterError and OSError; then
-    there is no such file, or the one that was there before."""
-    _check_data(settings.data)
-    losses: Counter[str] = Counter()
-    records = 0
-    with _output(path, may_replace=may_replace) as output, shown_progress() as progress:
-        progress.begin("exporting", None)
-        with (
-            _records(settings, channel, wanted) as found,
-            open_writer(chosen, Counted(output, progress), found.schema, losses) as writer,
-        ):
-            for batch in found.batches:
-                writer.write_batch(batch)
-                records += batch.num_rows
-    return Exported(records, losses)
-
-
-def _check_data(data: Path) -> None:
-    if not (data / REGISTRY).exists() and running_pid(data) is None:
-        raise ConfigurationError(f"there is no data in {data}: name the right directory with --data")
-
-
-@contextmanager
-def _output(path: Path, *, may_replace: bool) -> Iterator[Output]:
-    if path != STANDARD_STREAM:
-        with whole_file(path, may_replace=may_replace) as output:
-            yield output
-        return
-    yield _StandardOutput()
-    sys.stdout.buffer.flush()
-
-
-class _StandardOutput:
-    """Tells the end of who reads it (`| head`) from that of the server."""
-
-    def write(self, data: bytes, /) -> int:
-        try:
-            return sys.stdout.buffer.write(data)
-        except BrokenPipeError as error:
-            raise HeadwaterError("nobody reads the output any more") from error
-
-
-@contextmanager
-def _records(settings: Settings, channel: str, wanted: Wanted) -> Iterator[Records]:
-    data = settings.data
-    if running_pid(data) is not None:
-        arguments = {"channel": channel, **wanted._asdict()}
-        with ask_server(data, source.COMMAND, **arguments) as answer:
-            # What Arrow raises when it reads less than it needs says nothing; why it was less does.
-            stream = pa.ipc.open_stream(pa.PythonFile(Begun(b"", answer), mode="r"))
-            yield Records(stream.schema, _received(stream, answer))
-        return
-    from headwater.app import open_store  # it knows everything there is, which takes a second to load
-    from headwater.registry.opening import open_registry
-
-    with deaf_to_hang_up(), hold_data_directory(data), closing(open_registry(settings.registry_url)) as registry:
-        snapshot = registry.snapshot()
-        found = find_channel(snapshot.channels, channel)
-        bucket_id = found.id
-        if wanted.window is not None:
-            rules = (rule for rule in snapshot.rollups if rule.bucket_id == found.id)
-            bucket_id = find_rule(rules, wanted.window).target_bucket_id
-        with closing(open_store(settings)) as store:
-            series = exported(Catalogue(store.catalogue()).of_bucket(bucket_id), wanted)
-            horizons = Horizons(lambda _: found.settings.retention_s)
-            yield records_of(store, series, wanted.shown(found, horizons))
-
-
-def _received(stream: Any, answer: Answer) -> Iterator[pa.RecordBatch]:
-    yield from stream
-    answer.read(1)  # the end, or why there is none
 
 
 # -- import ---------------------------------------------------------------------------------------------------------
@@ -207,7 +114,7 @@ def import_file(settings: Settings, path: Path, channel: str, chosen: Format, ho
     Raises HeadwaterError and OSError; then what was read before is stored, and the same import goes on from there.
     """
     data = settings.data
-    _check_data(data)
+    require_data(data)
     file = nullcontext(sys.stdin.buffer) if path == STANDARD_STREAM else path.open("rb")
     with file as opened, shown_progress() as progress:
         fingerprint = None if path == STANDARD_STREAM else _fingerprint(opened, chosen, how)
@@ -217,7 +124,7 @@ def import_file(settings: Settings, path: Path, channel: str, chosen: Format, ho
             return _load(target, path, chosen, _CountedInput(opened, progress), how)
 
         if running_pid(data) is not None:
-            with ask_server(data, loading.COMMAND, channel=channel, fingerprint=fingerprint) as answer:
+            with ask_server(data, IMPORT, channel=channel, fingerprint=fingerprint) as answer:
                 return load(_Server(answer))
         with deaf_to_hang_up(), hold_data_directory(data):
             return asyncio.run(_import_alone(settings, channel, fingerprint, load))
@@ -239,6 +146,7 @@ async def _import_alone(
     settings: Settings, channel: str, fingerprint: str | None, load: Callable[[Target], Imported]
 ) -> Imported:
     from headwater.app import open_services, open_store
+    from headwater.exchange.loading import Import
 
     with closing(await asyncio.to_thread(open_store, settings)) as store:
         async with open_services(settings, store) as services:

@@ -6,8 +6,8 @@ import json
 import stat
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pyarrow.feather as feather
@@ -15,10 +15,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from headwater.errors import ConfigurationError
-from headwater.query.terminal import run_query
+from headwater.exchange.export_terminal import run_query
+from headwater.exchange.formats import format_of
 from headwater.settings import Settings
 from server import ADMIN_PASSWORD, running_server
 
+ANSWER = '"entry_id","field1"\n1,1.5\n2,2.5\n'
 QUERY = 'SELECT entry_id, field1 FROM "garden"."entry" ORDER BY entry_id'
 
 
@@ -37,8 +39,7 @@ def test_a_query_beside_a_server_and_without_one(tmp_path: Path) -> None:
         channel = server.create_channel("garden", field1="level")
         for value in ("1.5", "2.5"):
             server.call("GET", f"/update?api_key={channel.write_key}&field1={value}")
-        assert headwater("query", QUERY, *at) == "entry_id,field1\n1,1.5\n2,2.5\n"
-        assert headwater("query", "-", *at, stdin=QUERY) == "entry_id,field1\n1,1.5\n2,2.5\n"
+        assert headwater("query", "-", *at, stdin=QUERY) == ANSWER
         lines = headwater("query", QUERY, *at, "--format", "json").splitlines()
         assert [json.loads(line) for line in lines] == [{"entry_id": 1, "field1": 1.5}, {"entry_id": 2, "field1": 2.5}]
         table = headwater(
@@ -69,10 +70,10 @@ def test_a_query_beside_a_server_and_without_one(tmp_path: Path) -> None:
         file = tmp_path / "garden.jsonl"
         assert headwater("query", QUERY, file, *at, "--account", owner) == ""
         assert file.read_text() == "\n".join(lines) + "\n"
-        assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert headwater("query", QUERY, *at, "--account", owner) == "entry_id,field1\n1,1.5\n2,2.5\n"
+        assert "--replace" in headwater("query", QUERY, file, *at, "--account", owner, code=2)
+    assert headwater("query", QUERY, *at, "--account", owner) == ANSWER
     assert "cannot be run" in headwater("query", "SELECT nothing FROM garden.entry", *at, "--account", owner, code=1)
-    assert "there is no data directory" in headwater("query", QUERY, "--data", tmp_path / "none", code=2)
+    assert "there is no data in" in headwater("query", QUERY, "--data", tmp_path / "none", code=2)
     assert "choose one of" in headwater("query", QUERY, *at, "--format", "xml", code=2)
 
 
@@ -80,17 +81,48 @@ def test_answers_in_files(tmp_path: Path) -> None:
     with running_server(tmp_path / "data") as server:
         channel = server.create_channel("garden")
         assert server.call("GET", "/update", api_key=channel.write_key, field1="1.5").body == b"1"
-        ask = partial(run_query, replace(Settings(), data=server.data), QUERY, account=None, bucket=None, form=None)
-        for name in ("a.csv", "a.parquet", "a.arrow"):
-            ask(file=tmp_path / name)
+        settings = replace(Settings(), data=server.data)
+
+        def ask(name: str, text: str = QUERY, *, may_replace: bool = False) -> Counter[str]:
+            path = tmp_path / name
+            chosen = format_of(path, None)
+            done = run_query(
+                settings, text, account=None, bucket=None, path=path, chosen=chosen, may_replace=may_replace
+            )
+            return done.losses
+
+        for name in ("a.csv", "a.parquet", "a.arrow", "a.json"):
+            ask(name)
         for table in (pq.read_table(tmp_path / "a.parquet"), feather.read_table(tmp_path / "a.arrow")):
             assert table.to_pydict() == {"entry_id": [1], "field1": [1.5]}
+        assert json.loads((tmp_path / "a.json").read_text()) == {"entry_id": 1, "field1": 1.5}
+        assert stat.S_IMODE((tmp_path / "a.csv").stat().st_mode) == 0o600
         (tmp_path / "a.csv").write_text("precious")
         with pytest.raises(ConfigurationError, match="--replace"):
-            ask(file=tmp_path / "a.csv")
+            ask("a.csv")
         assert (tmp_path / "a.csv").read_text() == "precious"
-        ask(file=tmp_path / "a.csv", may_replace=True)
-        assert (tmp_path / "a.csv").read_text() == "entry_id,field1\n1,1.5\n"
+        ask("a.csv", may_replace=True)
+        assert (tmp_path / "a.csv").read_text() == '"entry_id","field1"\n1,1.5\n'
         with pytest.raises(ConfigurationError, match="does not say which format"):
-            ask(file=tmp_path / "a.xlsx")
-        assert sorted(path.name for path in tmp_path.glob("a.*")) == ["a.arrow", "a.csv", "a.parquet"]
+            ask("a.xlsx")
+        with pytest.raises(ConfigurationError, match="there is no directory"):
+            ask("none/a.csv")
+        infinite = "SELECT 'infinity'::TIMESTAMP_S AS at FROM garden.entry"
+        assert ask("at.parquet", infinite) == {"times that no calendar has": 1}
+        assert ask("at.csv", infinite) == {}
+        assert (tmp_path / "at.csv").read_text() == '"at"\n"infinity"\n'
+        assert sorted(path.name for path in tmp_path.glob("a.*")) == ["a.arrow", "a.csv", "a.json", "a.parquet"]
+
+
+def test_an_answer_to_nobody_ends(tmp_path: Path) -> None:
+    with running_server(tmp_path / "data") as server:
+        channel = server.create_channel("garden")
+        assert server.call("GET", "/update", api_key=channel.write_key, field1="1.5").body == b"1"
+        for form in ("csv", "table"):
+            command = [sys.executable, "-m", "headwater", "query", QUERY, "--data", server.data, "--format", form]
+            with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+                assert process.stdout is not None
+                assert process.stderr is not None
+                process.stdout.close()
+                assert process.stderr.read() == b"headwater: nobody reads the output any more\n"
+            assert process.returncode == 1
