@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 
 from headwater.errors import StorageError, TooLarge
 from headwater.model.series import Series, SeriesKey, ValueType
-from headwater.store import MAX_WINDOW_ROWS, Batch
+from headwater.store import MAX_WINDOW_ROWS, Batch, Columns
 from headwater.store.aggregates import Aggregate, answer_schema, checked, common_type, too_many_rows
 from headwater.store.cancellation import Cancellation
 from headwater.store.duck.answers import empty_rows, read_rows, read_windows
@@ -130,28 +130,33 @@ class DuckStore:
             if not statements:
                 return
             tables.check_room()
-            new_types = self._types_of_new(batch.new_series)
-            try:
-                for value_type, columns in filled.items():
-                    points = points_table(value_type, columns)
-                    self._incoming[value_type].put(points)
-                    # Before the commit, like the types: a reader must not find a point where it was told there is none.
-                    span = pc.min_max(points.column("at_ns"))
-                    tables.layouts[value_type].active.reach(len(columns), span["min"].as_py(), span["max"].as_py())
-                if batch.new_series:
-                    self._incoming_series.put(series_table(batch.new_series))
-                self._types.update(new_types)
-                with self._tails.changing():
-                    tables.write(*statements)
-                    self._tails.append(filled.values())
-            except BaseException:
-                for series_id in new_types:
-                    self._types.pop(series_id, None)
-                raise
-            finally:
-                for incoming in self._incoming.values():
-                    incoming.clear()
-                self._incoming_series.clear()
+            with self._tails.changing():
+                self._write(batch, filled, statements)
+                self._tails.append(filled.values())
+
+    def _write(self, batch: Batch, filled: Mapping[ValueType, Columns], statements: Sequence[str]) -> None:
+        """Commit a batch; when this raises, nothing of it is known."""
+        tables = self._tables
+        new_types = self._types_of_new(batch.new_series)
+        try:
+            for value_type, columns in filled.items():
+                points = points_table(value_type, columns)
+                self._incoming[value_type].put(points)
+                # Before the commit, like the types: a reader must not find a point where it was told there is none.
+                span = pc.min_max(points.column("at_ns"))
+                tables.layouts[value_type].active.reach(len(columns), span["min"].as_py(), span["max"].as_py())
+            if batch.new_series:
+                self._incoming_series.put(series_table(batch.new_series))
+            self._types.update(new_types)
+            tables.write(*statements)
+        except BaseException:
+            for series_id in new_types:
+                self._types.pop(series_id, None)
+            raise
+        finally:
+            for incoming in self._incoming.values():
+                incoming.clear()
+            self._incoming_series.clear()
 
     def catalogue(self) -> Iterator[Series]:
         with self._engine("read its catalogue"), self._tables.cursor() as cursor:
