@@ -9,6 +9,7 @@ objects, because for columns DuckDB plans a query twice.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 import duckdb
@@ -19,7 +20,7 @@ from headwater.store import ARROW_TYPES
 from headwater.store.aggregates import Aggregate, answer_schema
 from headwater.store.duck.reading import Selection, reach, rows_sql, stacked_sql
 from headwater.store.duck.tails import Filling
-from headwater.store.duck.windowing import windows_sql
+from headwater.store.duck.windowing import begin_of, grouped_sql, windows_sql
 from headwater.store.windows import Windows
 
 _FEW_POINTS = 5_000
@@ -125,9 +126,11 @@ def read_windows(
         return schema.empty_table()
     first_ns, last_ns = span
     progressions = windows.progressions(first_ns, last_ns)
-    sql = windows_sql(wanted, groups, value_type, aggregates, progressions, last_ns, max_rows)
+    grouped = grouped_sql(wanted, groups, value_type, aggregates, progressions, last_ns)
     if len(groups) * sum(one.length for one in progressions) > _FEW_WINDOWS:
-        return cursor.sql(sql).to_arrow_table()
-    columns = zip(*cursor.execute(sql).fetchall(), strict=True)
+        return cursor.sql(windows_sql(grouped, progressions, max_rows)).to_arrow_table()
+    found = [(group, begin_of(key, progressions), *of) for group, key, *of in cursor.execute(grouped).fetchall()]
+    found.sort(key=itemgetter(0, 1))
+    columns = zip(*found[:max_rows], strict=True)
     arrays = [pa.array(values, one.type) for values, one in zip(columns, schema, strict=False)]
     return pa.table(arrays, schema) if arrays else schema.empty_table()

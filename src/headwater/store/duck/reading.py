@@ -40,6 +40,11 @@ class Selection(NamedTuple):
     is_exact: bool = True
     """Whether `condition` leaves no other series."""
 
+    @property
+    def never_changes(self) -> bool:
+        """Whether its points are in files alone, all of which stand."""
+        return not self.has_deletions and not any(part.is_hot for part in _kept(self))
+
 
 def selection(
     value_type: ValueType,

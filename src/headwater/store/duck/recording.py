@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from headwater.model.series import ValueType
 from headwater.store.duck.reading import Selection, arrivals_sql, points_sql, reach, unnested
-from headwater.store.duck.tables import Tables
+from headwater.store.duck.tables import Wanted
 from headwater.store.recording import records_schema
 
 T = TypeVar("T")
@@ -54,7 +54,7 @@ class Portion(NamedTuple):
 class Read(Protocol):
     """Does reading work with a view of all tables at one moment; see `Tables.read`."""
 
-    def __call__(self, work: Callable[[duckdb.DuckDBPyConnection], T]) -> T: ...
+    def __call__(self, wanted: Wanted, work: Callable[[duckdb.DuckDBPyConnection, list[Selection]], T]) -> T: ...
 
 
 class Recording:
@@ -65,13 +65,11 @@ class Recording:
         self,
         keys: Sequence[Mapping[str, int]],
         types: Mapping[int, ValueType],
-        tables: Tables,
         read: Read,
         most_points: int,
     ) -> None:
         self._keys = keys
         self._types = types
-        self._tables = tables
         self._read = read
         self._schema = records_schema(keys, types)
         width = len(self._schema)
@@ -86,13 +84,13 @@ class Recording:
                 yield from self._records(portion).to_batches(self._batch_rows)
 
     def begin(
-        self, cursor: duckdb.DuckDBPyConnection, start_ns: int | None, end_ns: int | None
+        self, cursor: duckdb.DuckDBPyConnection, wanted: Sequence[Selection]
     ) -> tuple[pa.RecordBatchReader, list[str]]:
         """Begin one query for all, in no particular order: its batches, and the names of their columns. Those without
-        any series are left out; there must be one that has some."""
+        any series are left out; there must be one that has some. `wanted` are the points of all series."""
         places = [place for block in self._blocks() for place in block]
         columns = sorted({place.column for place in places})
-        sql = _records_sql(self._select(places, start_ns, end_ns), places, columns, is_ordered=False)
+        sql = _records_sql(wanted, places, columns, is_ordered=False)
         names = self._schema.names
         reader = cursor.sql(sql).to_arrow_reader(self._batch_rows)
         return reader, ["key", "at_ns", *(names[n + 2] for n in columns)]
@@ -110,12 +108,13 @@ class Recording:
             yield places
 
     def _portions(self, places: Sequence[Place], start_ns: int | None, end_ns: int | None) -> Iterator[Portion]:
-        def count(cursor: duckdb.DuckDBPyConnection) -> tuple[tuple[int, int] | None, dict[int, int]]:
-            wanted = self._select(places, start_ns, end_ns)
+        def count(
+            cursor: duckdb.DuckDBPyConnection, wanted: Sequence[Selection]
+        ) -> tuple[tuple[int, int] | None, dict[int, int]]:
             return reach(wanted), dict(cursor.execute(_counted_sql(wanted, places, "key")).fetchall())
 
         # No end is left open: what arrives while a long answer is read would make its last portion ever larger.
-        span, points_of = self._read(count)
+        span, points_of = self._read(self._wanted(places, start_ns, end_ns), count)
         if span is None:
             return
         first_ns, last_ns = span
@@ -131,12 +130,11 @@ class Recording:
         # A shift, because no time is too early or too late for it.
         shift = max((end_ns - 1 - start_ns).bit_length() - _SLOT_BITS, 0)
 
-        def count(cursor: duckdb.DuckDBPyConnection) -> list[tuple[int, int]]:
-            wanted = self._select(places, start_ns, end_ns)
+        def count(cursor: duckdb.DuckDBPyConnection, wanted: Sequence[Selection]) -> list[tuple[int, int]]:
             return cursor.execute(_counted_sql(wanted, places, f"at_ns >> {shift:d}")).fetchall()
 
         points = 0
-        for slot, more in self._read(count):
+        for slot, more in self._read(self._wanted(places, start_ns, end_ns), count):
             begin_ns, next_ns = max(slot << shift, start_ns), min((slot + 1) << shift, end_ns)
             if points + more > self._most_points and points:
                 yield Portion(places, start_ns, begin_ns)
@@ -152,18 +150,16 @@ class Recording:
     def _records(self, portion: Portion) -> pa.Table:
         columns = sorted({place.column for place in portion.places})
 
-        def read(cursor: duckdb.DuckDBPyConnection) -> pa.Table:
-            wanted = self._select(portion.places, portion.start_ns, portion.end_ns)
+        def read(cursor: duckdb.DuckDBPyConnection, wanted: Sequence[Selection]) -> pa.Table:
             return cursor.sql(_records_sql(wanted, portion.places, columns)).to_arrow_table()
 
-        found = self._read(read)
+        found = self._read(self._wanted(*portion), read)
         filled = dict(zip(columns, found.columns[2:], strict=True))
         values = [filled.get(number, pa.nulls(found.num_rows)) for number in range(len(self._schema) - 2)]
         return pa.table([*found.columns[:2], *values], self._schema.names).cast(self._schema)
 
-    def _select(self, places: Sequence[Place], start_ns: int | None, end_ns: int | None) -> list[Selection]:
-        types = {place.series_id: self._types[place.series_id] for place in places}
-        return self._tables.select(types, start_ns, end_ns)
+    def _wanted(self, places: Sequence[Place], start_ns: int | None, end_ns: int | None) -> Wanted:
+        return Wanted({place.series_id: self._types[place.series_id] for place in places}, start_ns, end_ns)
 
 
 def _together(places: Sequence[Place], points_of: Mapping[int, int], most_points: int) -> Iterator[Sequence[Place]]:

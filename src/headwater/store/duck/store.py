@@ -40,7 +40,7 @@ from headwater.store.duck.reading import (
 from headwater.store.duck.recording import PORTION_POINTS, Recording
 from headwater.store.duck.schema import SQL_TYPES
 from headwater.store.duck.snapshot import take_snapshot
-from headwater.store.duck.tables import Tables
+from headwater.store.duck.tables import Tables, Wanted
 from headwater.store.duck.tails import Tails
 from headwater.store.duck.upkeep import DELETIONS_WAIT_S, HOT_ROWS, Upkeep, prepare_append
 from headwater.store.windows import Windows
@@ -202,11 +202,10 @@ class DuckStore:
         """The rows of series with these types, of which there are some, from the database."""
         with self._tails.filling(types) as filling:
 
-            def read(cursor: duckdb.DuckDBPyConnection) -> pa.Table:
-                wanted = self._tables.select(types, start_ns, end_ns)
+            def read(cursor: duckdb.DuckDBPyConnection, wanted: list[Selection]) -> pa.Table:
                 return read_rows(cursor, wanted, newest, len(self._types), filling if end_ns is None else None)
 
-            return self._read("read points", read, stop)
+            return self._read("read points", Wanted(types, start_ns, end_ns), read, stop)
 
     def records(
         self,
@@ -219,7 +218,7 @@ class DuckStore:
         self._tables.check_open()
         types = self._types_of(dict.fromkeys(series_id for key in keys for series_id in key.values()))
         read = partial(self._read, "read points", stop=stop)
-        yield from Recording(keys, types, self._tables, read, self._portion_points).batches(start_ns, end_ns)
+        yield from Recording(keys, types, read, self._portion_points).batches(start_ns, end_ns)
 
     def scan(
         self,
@@ -231,17 +230,18 @@ class DuckStore:
     ) -> Iterator[pa.RecordBatch]:
         self._tables.check_open()
         types = self._types_of(dict.fromkeys(series_id for key in keys for series_id in key.values()))
-        recording = Recording(keys, types, self._tables, partial(self._read, "read points"), self._portion_points)
+        recording = Recording(keys, types, partial(self._read, "read points"), self._portion_points)
         if not types:
             return
 
         def begin(
-            cursor: duckdb.DuckDBPyConnection,
+            cursor: duckdb.DuckDBPyConnection, wanted: list[Selection]
         ) -> tuple[duckdb.DuckDBPyConnection, pa.RecordBatchReader, list[str]]:
             with interrupting(cursor, stop):
-                return cursor, *recording.begin(cursor, start_ns, end_ns)
+                return cursor, *recording.begin(cursor, wanted)
 
-        with self._querying("read points"), self._tables.reading(begin) as (cursor, reader, names):
+        reading = self._tables.reading(Wanted(types, start_ns, end_ns), begin)
+        with self._querying("read points"), reading as (cursor, reader, names):
             try:
                 while True:
                     with interrupting(cursor, stop):
@@ -267,13 +267,13 @@ class DuckStore:
         value_type = common_type(types.values(), aggregates)
         known = [[series_id for series_id in ids if series_id in types] for ids in groups]
 
-        def read(cursor: duckdb.DuckDBPyConnection) -> pa.Table:
-            wanted = self._tables.select(types, windows.start_ns, windows.end_ns)
+        def read(cursor: duckdb.DuckDBPyConnection, wanted: list[Selection]) -> pa.Table:
             return read_windows(cursor, wanted, known, value_type, aggregates, windows, max_rows + 1)
 
-        found = (
-            self._read("aggregate points", read, stop) if types else answer_schema(value_type, aggregates).empty_table()
-        )
+        if types:
+            found = self._read("aggregate points", Wanted(types, windows.start_ns, windows.end_ns), read, stop)
+        else:
+            found = answer_schema(value_type, aggregates).empty_table()
         if found.num_rows > max_rows:
             raise too_many_rows(max_rows)
         return checked(found, value_type, aggregates)
@@ -289,14 +289,14 @@ class DuckStore:
     def _aggregated(self, types: Mapping[int, ValueType], sql_of: Callable[[Selection], str]) -> Mapping[int, int]:
         """One number for each series that has points."""
 
-        def read(cursor: duckdb.DuckDBPyConnection) -> dict[int, int]:
+        def read(cursor: duckdb.DuckDBPyConnection, wanted: list[Selection]) -> dict[int, int]:
             found: dict[int, int] = {}
-            for one in self._tables.select(types, None, None):
+            for one in wanted:
                 found.update(cursor.execute(sql_of(one)).fetchall())
             return found
 
         self._tables.check_open()
-        return self._read("read points", read)
+        return self._read("read points", Wanted(types), read)
 
     def times(self, series_id: int, at_ns: Collection[int]) -> set[int]:
         self._tables.check_open()
@@ -304,11 +304,11 @@ class DuckStore:
         if not types or not at_ns:
             return set()
 
-        def read(cursor: duckdb.DuckDBPyConnection) -> set[int]:
-            (one,) = self._tables.select(types, min(at_ns), max(at_ns) + 1)
+        def read(cursor: duckdb.DuckDBPyConnection, wanted: list[Selection]) -> set[int]:
+            (one,) = wanted
             return {row[0] for row in cursor.execute(times_sql(one, set(at_ns))).fetchall()}
 
-        return self._read("read points", read)
+        return self._read("read points", Wanted(types, min(at_ns), max(at_ns) + 1), read)
 
     def delete(self, series_ids: Sequence[int], *, start_ns: int | None = None, end_ns: int | None = None) -> None:
         tables = self._tables
@@ -345,15 +345,21 @@ class DuckStore:
         with engine_errors("close its files"):
             self._tables.close()
 
-    def _read(self, doing: str, work: Callable[[duckdb.DuckDBPyConnection], T], stop: Cancellation | None = None) -> T:
+    def _read(
+        self,
+        doing: str,
+        wanted: Wanted,
+        work: Callable[[duckdb.DuckDBPyConnection, list[Selection]], T],
+        stop: Cancellation | None = None,
+    ) -> T:
         """Do reading work with a view of all tables at one moment; see `Tables.read`."""
 
-        def interruptible(cursor: duckdb.DuckDBPyConnection) -> T:
+        def interruptible(cursor: duckdb.DuckDBPyConnection, selections: list[Selection]) -> T:
             with interrupting(cursor, stop):
-                return work(cursor)
+                return work(cursor, selections)
 
         with self._querying(doing):
-            return self._tables.read(interruptible)
+            return self._tables.read(wanted, interruptible)
 
     @contextmanager
     def _querying(self, doing: str) -> Iterator[None]:

@@ -1,8 +1,8 @@
 """What the store's writers and readers share: the connection, where the points are, and the one lock of writers.
 
 Reading takes no lock. A reader first fixes its view of the tables, then asks where the points are: it may learn of
-more than its view has, never of less. If a table or a file is gone by the time it is read, its points are elsewhere
-now, and the reader begins anew.
+more than its view has, never of less. Files never change, so that who reads nothing else needs no view. If a table or a
+file is gone by the time it is read, its points are elsewhere now, and the reader begins anew.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import duckdb
 
@@ -30,6 +30,14 @@ _FIX_VIEW = f"BEGIN; USE {Path(DATABASE_NAME).stem}"
 """A transaction sees a database as it was when it first had to do with it. (Less than a query of a table: 0.15 ms.)"""
 _MAX_TRIES = 20
 """A query that begins anew so often is not unlucky: something is wrong."""
+
+
+class Wanted(NamedTuple):
+    """Which points a reader asks for: of series of these types, in [start, end)."""
+
+    types: Mapping[int, ValueType]
+    start_ns: int | None = None
+    end_ns: int | None = None
 
 
 class Tables:
@@ -147,7 +155,7 @@ class Tables:
             cursor.close()
 
     def select(self, types: Mapping[int, ValueType], start_ns: int | None, end_ns: int | None) -> list[Selection]:
-        """What is wanted of each type, for series of these types. Readers ask for it within `read`."""
+        """What is wanted of each type, for series of these types, as far as is known now."""
         ids_of: dict[ValueType, list[int]] = {}
         for series_id, value_type in types.items():
             ids_of.setdefault(value_type, []).append(series_id)
@@ -157,22 +165,25 @@ class Tables:
             for value_type, ids in ids_of.items()
         ]
 
-    def read(self, work: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+    def read(self, wanted: Wanted, work: Callable[[duckdb.DuckDBPyConnection, list[Selection]], T]) -> T:
         """Do reading work with a view of all tables at one moment. It is done again if what it reads was moved."""
-        with self.reading(work) as found:
+        with self.reading(wanted, work) as found:
             return found
 
     @contextmanager
-    def reading(self, work: Callable[[duckdb.DuckDBPyConnection], T]) -> Iterator[T]:
+    def reading(self, wanted: Wanted, work: Callable[[duckdb.DuckDBPyConnection, list[Selection]], T]) -> Iterator[T]:
         """As `read`, for an answer that is fetched bit by bit within the block. `work` begins the query: one that has
         begun reads on, wherever its points are moved."""
         for tries_left in reversed(range(_MAX_TRIES)):
             before = dict(self.layouts)
             with ExitStack() as stack:
                 cursor = stack.enter_context(self.cursor())
-                cursor.execute(_FIX_VIEW)
+                selections = self.select(*wanted)
+                if not all(one.never_changes for one in selections):
+                    cursor.execute(_FIX_VIEW)
+                    selections = self.select(*wanted)
                 try:
-                    found = work(cursor)
+                    found = work(cursor, selections)
                 except (duckdb.CatalogException, duckdb.BinderException):
                     with self.writing:  # a change that is on disk already may only now become known
                         has_moved = self.layouts != before

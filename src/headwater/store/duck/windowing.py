@@ -36,43 +36,63 @@ _SQL = {
 }
 
 
-def windows_sql(
+def grouped_sql(
     wanted: Sequence[Selection],
     groups: Sequence[Sequence[int]],
     value_type: ValueType,
     aggregates: Sequence[Aggregate],
     progressions: Sequence[Progression],
     last_ns: int,
-    max_rows: int,
 ) -> str:
-    """The columns of `Store.windows`, at most `max_rows` of them; an integer that does not fit its type is null.
+    """Columns `group`, `key` and one for each aggregate, in any order of rows; `begin_of` tells from its key when a
+    window begins. An integer that does not fit its type is null.
 
     `wanted` are points of types whose values `value_type` can stand for; they have no time after `last_ns`, and none
     before the first of `progressions`.
+
+    Each SELECT within another costs DuckDB as much as to aggregate a thousand points: so there are few.
     """
     is_joined = len(groups) > 1
-    sources = [
-        f"SELECT series_id, at_ns, value::{SQL_TYPES[value_type]} AS value "  # noqa: S608 - numbers only, here and below
-        f"FROM ({points_sql(one, is_joined=is_joined)})"
-        for one in wanted
-    ]
-    points = f"FROM ({' UNION ALL '.join(sources)}) points"
+    sources = [_values_sql(one, value_type, is_joined=is_joined) for one in wanted]
+    points = f"({' UNION ALL '.join(sources)}) points"
     if is_joined:
         places = [(n, number) for number, ids in enumerate(groups) for n in dict.fromkeys(ids)]
         series_ids, numbers = unnested(n for n, _ in places), unnested(number for _, number in places)
         points += f" JOIN (SELECT {series_ids} AS series_id, {numbers} AS number) groups USING (series_id)"
-    group = "groups.number" if is_joined else "0"
-    begins = _begins_sql(progressions, last_ns)
     if len(progressions) > _MAX_CASES:
         rows = ", ".join(f"({first:d}, {last:d}, {every:d})" for first, last, every in progressions)
         points += f" ASOF JOIN (VALUES {rows}) begun(first_ns, last_ns, every_ns) ON points.at_ns >= begun.first_ns"
     is_of_one = all(len(set(ids)) <= 1 for ids in groups)
     columns = "".join(f', {_aggregate_sql(one, value_type, is_of_one)} AS "{one.name}"' for one in aggregates)
+    group, by = ("groups.number", "1, 2") if is_joined else ("0::BIGINT", "2")
+    return f'SELECT {group} AS "group", {_key_sql(progressions, last_ns)} AS key{columns} FROM {points} GROUP BY {by}'  # noqa: S608 - numbers only, here and below
+
+
+def windows_sql(grouped: str, progressions: Sequence[Progression], max_rows: int) -> str:
+    """The columns of `Store.windows`, in their order and at most so many, of what `grouped_sql` gave."""
+    begins = "key"
+    if len(progressions) == 1:
+        ((first, _, every),) = progressions
+        begins = f"CAST({first:d} + key * {every:d} AS BIGINT)"
     return (
-        f'SELECT "group", window_ns AS at_ns{columns} FROM '  # noqa: S608
-        f'(SELECT {group}::BIGINT AS "group", {begins} AS window_ns, series_id, at_ns, value {points}) '
-        f'GROUP BY "group", window_ns ORDER BY "group", window_ns LIMIT {max_rows:d}'
+        f'SELECT "group", {begins} AS at_ns, * EXCLUDE ("group", key) FROM ({grouped}) '  # noqa: S608
+        f"ORDER BY 1, 2 LIMIT {max_rows:d}"
     )
+
+
+def begin_of(key: int, progressions: Sequence[Progression]) -> int:
+    """When the window begins that has a key of `grouped_sql`."""
+    if len(progressions) > 1:
+        return key
+    return progressions[0].first_ns + key * progressions[0].every_ns
+
+
+def _values_sql(wanted: Selection, value_type: ValueType, *, is_joined: bool) -> str:
+    """Points with their values as a type."""
+    points = points_sql(wanted, is_joined=is_joined)
+    if wanted.type is value_type:
+        return points
+    return f"SELECT series_id, at_ns, value::{SQL_TYPES[value_type]} AS value FROM ({points})"  # noqa: S608
 
 
 def _aggregate_sql(aggregate: Aggregate, value_type: ValueType, is_of_one: bool) -> str:
@@ -94,10 +114,23 @@ def _aggregate_sql(aggregate: Aggregate, value_type: ValueType, is_of_one: bool)
             return _SQL[function]
 
 
+def _key_sql(progressions: Sequence[Progression], last_ns: int) -> str:
+    """By what the points of one window are told from others: its number, or its beginning where there are several
+    progressions."""
+    if len(progressions) > 1:
+        return _begins_sql(progressions, last_ns)
+    ((first, last, every),) = progressions
+    return "0::BIGINT" if first == last else f"(at_ns{_wide(progressions, last_ns)} - {first:d}) // {every:d}"
+
+
+def _wide(progressions: Sequence[Progression], last_ns: int) -> str:
+    """Differences of times may need a bit more than times do; that is slow, and never so with times of one century."""
+    return "::HUGEINT" if last_ns - progressions[0].first_ns > LATEST_NS else ""
+
+
 def _begins_sql(progressions: Sequence[Progression], last_ns: int) -> str:
     """When the window of `at_ns` begins, which is not after `last_ns`."""
-    # Differences of times may need a bit more than times do; that is slow, and never so with times of one century.
-    wide = "::HUGEINT" if last_ns - progressions[0].first_ns > LATEST_NS else ""
+    wide = _wide(progressions, last_ns)
     if len(progressions) > _MAX_CASES:
         return f"least(first_ns + (at_ns{wide} - first_ns) // every_ns * every_ns, last_ns)::BIGINT"
     return _cases_sql(progressions, [*(one.first_ns for one in progressions[1:]), None], wide)
