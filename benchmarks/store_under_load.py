@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from headwater.app import THREAD_SWITCH_S
 from headwater.services.catalogue import Catalogue
 from headwater.store import Batch, Store
 from headwater.store.duck import open_duck_store
@@ -106,6 +107,7 @@ def main() -> None:
     parser.add_argument("--directory", type=Path, default=Path.cwd(), help="where to put the files; not in memory")
     arguments = parser.parse_args()
 
+    sys.setswitchinterval(THREAD_SWITCH_S)  # as the server does
     console = Console()
     fleet = Fleet()
     points = Points(fleet, Catalogue())

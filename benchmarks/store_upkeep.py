@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from headwater.priority import step_back
 from headwater.store import Store
+from headwater.store.duck.upkeep import QUIET_S
 
 _PAUSE_S = 0.1
 
 
 @contextmanager
 def kept_in_order(store: Store) -> Iterator[None]:
-    """A thread that lets others go first puts the store in order meanwhile; when this ends, nothing is left to do."""
+    """A thread that lets others go first puts the store in order meanwhile; when this ends, nothing is left to do, not
+    even what waits until it has become quiet."""
     stopping = threading.Event()
     failures: list[BaseException] = []
 
@@ -36,5 +39,6 @@ def kept_in_order(store: Store) -> Iterator[None]:
         thread.join()
     if failures:
         raise failures[0]
-    while store.maintain():
-        pass
+    quiet_at_s = time.monotonic() + QUIET_S + 1
+    while store.maintain() or time.monotonic() < quiet_at_s:
+        time.sleep(_PAUSE_S)

@@ -117,6 +117,28 @@ def test_deleted_points_leave_the_files(tmp_path: Path) -> None:
     assert name != "run-1.duckdb"
 
 
+def test_what_arrived_is_sorted_when_it_has_become_quiet(tmp_path: Path) -> None:
+    now_s = 100.0
+    with closing(open_duck_store(tmp_path, hot_rows=1_000, now_s=lambda: now_s)) as store:
+        store.append(Batch(SERIES, points(1, range(99), 1.0)))
+        for second in (100, 109, 119):
+            now_s = float(second)
+            put_in_order(store)
+        assert files(tmp_path) == [], "too few to be worth a file"
+        for second in (120, 129, 138):
+            now_s = float(second)
+            store.append(Batch([], points(2, [second], 1.0)))
+            put_in_order(store)
+        assert files(tmp_path) == [], "it was not quiet for long enough"
+        now_s = 147.0
+        put_in_order(store)
+        assert files(tmp_path) == []
+        now_s = 148.0
+        put_in_order(store)
+        assert files(tmp_path) == ["run-1.duckdb"]
+        assert store.rows([1, 2]).num_rows == 102
+
+
 def test_files_are_rewritten_when_nothing_was_deleted_for_a_while(tmp_path: Path) -> None:
     now_s = 100.0
     with closing(open_duck_store(tmp_path, hot_rows=10, deletions_wait_s=60, now_s=lambda: now_s)) as store:

@@ -3,7 +3,7 @@
 Read in this order: `schema` (what is on disk; docs/storage.md tells the story), `layout` (where the points of a type
 are), `files` (opening it safely), `incoming` (columns to Arrow, without copying), `reading` and `windowing` (the SQL of
 queries), `runs` (files of sorted points), `tables` (what writers and readers share), `answers` (short answers, read
-quickly), `tails` (the newest points of what is asked for, in memory), `recording` (long answers, in portions), `upkeep`
+quickly), `recent` (what arrived last, in memory), `recording` (long answers, in portions), `upkeep`
 (sorting, merging, carrying out deletions), `store` (the store itself).
 """
 

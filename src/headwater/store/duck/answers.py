@@ -19,7 +19,7 @@ from headwater.model.series import ValueType
 from headwater.store import ARROW_TYPES
 from headwater.store.aggregates import Aggregate, answer_schema
 from headwater.store.duck.reading import Selection, reach, rows_sql, stacked_sql
-from headwater.store.duck.tails import Filling
+from headwater.store.duck.recent import Points
 from headwater.store.duck.windowing import begin_of, grouped_sql, windows_sql
 from headwater.store.windows import Windows
 
@@ -41,12 +41,10 @@ def read_rows(
     wanted: Sequence[Selection],
     newest: int | None,
     series: int,
-    filling: Filling | None,
 ) -> pa.Table:
     """The rows of series that exist, with columns in any order. `newest` is not 0.
 
-    `series`: how many there are in the store, for an estimate of how long one takes to send so many points. `filling`:
-    where to put all points from a time on, if that is how they are read; then there is no end to what is wanted.
+    `series`: how many there are in the store, for an estimate of how long one takes to send so many points.
     """
     types = {series_id: one.type for one in wanted for series_id in one.series_ids or ()}
     span = reach(wanted)
@@ -65,13 +63,8 @@ def read_rows(
         if points is None:
             found = cursor.sql(rows_sql(late, newest)).to_arrow_table()
         else:
-            found = _side_by_side(points, types, newest)
+            found = side_by_side(points, types, newest)
         if found.num_rows >= newest or start_ns == first_ns:
-            if filling is not None and points is not None:
-                for one in wanted:
-                    from_ns = one.start_ns if start_ns == first_ns else start_ns
-                    for series_id in one.series_ids or ():
-                        filling.put(series_id, from_ns, points[series_id], newest)
             return found
         span_ns *= min(64, max(8, 2 * newest // found.num_rows)) if found.num_rows else 64
 
@@ -103,8 +96,11 @@ def _few_points(
     return points
 
 
-def _side_by_side(points: Mapping[int, Mapping[int, Any]], types: Mapping[int, ValueType], newest: int) -> pa.Table:
-    times = sorted(set().union(*points.values()))[-newest:]
+def side_by_side(points: Points, types: Mapping[int, ValueType], newest: int | None) -> pa.Table:
+    """The rows of these points, or so many of the newest."""
+    times = sorted(set().union(*points.values()))
+    if newest is not None:
+        times = times[-newest:]
     arrays = [pa.array(times, pa.int64())]
     arrays += [pa.array(map(points[n].get, times), ARROW_TYPES[value_type]) for n, value_type in types.items()]
     return pa.table(arrays, ["at_ns", *map(str, types)])

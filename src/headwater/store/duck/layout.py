@@ -100,6 +100,11 @@ class Layout(NamedTuple):
     def active(self) -> Hot:
         return self.hots[-1]
 
+    @property
+    def last_ns(self) -> int:
+        """No point is later than this."""
+        return max(part.last_ns for part in self.parts())
+
     def parts(self) -> list[Part]:
         """From the oldest to the newest."""
         return [*(run.part() for run in self.runs), *(hot.part() for hot in self.hots)]

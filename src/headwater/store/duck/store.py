@@ -23,10 +23,10 @@ import pyarrow.compute as pc
 
 from headwater.errors import StorageError, TooLarge
 from headwater.model.series import Series, SeriesKey, ValueType
-from headwater.store import MAX_WINDOW_ROWS, Batch, Columns
+from headwater.store import MAX_WINDOW_ROWS, Batch
 from headwater.store.aggregates import Aggregate, answer_schema, checked, common_type, too_many_rows
 from headwater.store.cancellation import Cancellation
-from headwater.store.duck.answers import empty_rows, read_rows, read_windows
+from headwater.store.duck.answers import empty_rows, read_rows, read_windows, side_by_side
 from headwater.store.duck.errors import engine_errors
 from headwater.store.duck.files import open_database
 from headwater.store.duck.incoming import SERIES_SCHEMA, Incoming, points_schema, points_table, series_table
@@ -37,11 +37,11 @@ from headwater.store.duck.reading import (
     one_of,
     times_sql,
 )
+from headwater.store.duck.recent import Recent
 from headwater.store.duck.recording import PORTION_POINTS, Recording
 from headwater.store.duck.schema import SQL_TYPES
 from headwater.store.duck.snapshot import take_snapshot
 from headwater.store.duck.tables import Tables, Wanted
-from headwater.store.duck.tails import Tails
 from headwater.store.duck.upkeep import DELETIONS_WAIT_S, HOT_ROWS, Upkeep, prepare_append
 from headwater.store.windows import Windows
 
@@ -110,7 +110,7 @@ class DuckStore:
         self._revive_at_s: float | None = None
         """When to open the files anew, after the engine has given up."""
         self._types: dict[int, ValueType] = {}
-        self._tails = Tails()
+        self._recent = Recent(tables.last_times())
         self._incoming = {value_type: Incoming(points_schema(value_type)) for value_type in SQL_TYPES}
         self._incoming_series = Incoming(SERIES_SCHEMA)
         self._copying = threading.Lock()
@@ -130,23 +130,35 @@ class DuckStore:
             if not statements:
                 return
             tables.check_room()
-            with self._tails.changing():
-                self._write(batch, filled, statements)
-                self._tails.append(filled.values())
+            points_of = {value_type: points_table(value_type, columns) for value_type, columns in filled.items()}
+            with self._changing():
+                self._write(batch.new_series, points_of, statements)
+                self._recent.append(points_of)
 
-    def _write(self, batch: Batch, filled: Mapping[ValueType, Columns], statements: Sequence[str]) -> None:
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Within the block what is on disk is changed, and what is kept beside. When it raises, nobody knows how far
+        that got."""
+        try:
+            yield
+        except BaseException:
+            self._recent.begin(self._tables.last_times())
+            raise
+
+    def _write(
+        self, new_series: Sequence[Series], points_of: Mapping[ValueType, pa.Table], statements: Sequence[str]
+    ) -> None:
         """Commit a batch; when this raises, nothing of it is known."""
         tables = self._tables
-        new_types = self._types_of_new(batch.new_series)
+        new_types = self._types_of_new(new_series)
         try:
-            for value_type, columns in filled.items():
-                points = points_table(value_type, columns)
+            for value_type, points in points_of.items():
                 self._incoming[value_type].put(points)
                 # Before the commit, like the types: a reader must not find a point where it was told there is none.
                 span = pc.min_max(points.column("at_ns"))
-                tables.layouts[value_type].active.reach(len(columns), span["min"].as_py(), span["max"].as_py())
-            if batch.new_series:
-                self._incoming_series.put(series_table(batch.new_series))
+                tables.layouts[value_type].active.reach(len(points), span["min"].as_py(), span["max"].as_py())
+            if new_series:
+                self._incoming_series.put(series_table(new_series))
             self._types.update(new_types)
             tables.write(*statements)
         except BaseException:
@@ -183,8 +195,7 @@ class DuckStore:
         else:
             if stop is not None:
                 stop.check()
-            kept = self._tails.rows(types, start_ns, end_ns, newest)
-            found = self._rows(types, start_ns, end_ns, newest, stop) if kept is None else kept
+            found = self._rows(types, start_ns, end_ns, newest, stop)
         columns = {"at_ns": found.column("at_ns")}
         for series_id in wanted:
             name = str(series_id)
@@ -199,13 +210,15 @@ class DuckStore:
         newest: int | None,
         stop: Cancellation | None,
     ) -> pa.Table:
-        """The rows of series with these types, of which there are some, from the database."""
-        with self._tails.filling(types) as filling:
+        """The rows of series with these types, of which there are some."""
+        points = self._recent.find(types, start_ns, end_ns, newest)
+        if points is not None:
+            return side_by_side(points, types, newest)
 
-            def read(cursor: duckdb.DuckDBPyConnection, wanted: list[Selection]) -> pa.Table:
-                return read_rows(cursor, wanted, newest, len(self._types), filling if end_ns is None else None)
+        def read(cursor: duckdb.DuckDBPyConnection, wanted: list[Selection]) -> pa.Table:
+            return read_rows(cursor, wanted, newest, len(self._types))
 
-            return self._read("read points", Wanted(types, start_ns, end_ns), read, stop)
+        return self._read("read points", Wanted(types, start_ns, end_ns), read, stop)
 
     def records(
         self,
@@ -323,9 +336,9 @@ class DuckStore:
             is_whole = start_ns is None and end_ns is None
             if is_whole:
                 statements.append(f"DELETE FROM series WHERE {one_of('id', types)}")  # noqa: S608 - integers only
-            with self._tails.changing():
+            with self._changing():
                 tables.write(*statements)
-                self._tails.drop(types)
+                self._recent.delete(types, start_ns, end_ns)
             if is_whole:
                 for series_id in types:
                     del self._types[series_id]
@@ -401,7 +414,7 @@ class DuckStore:
                 self._tables.check_open()
                 self._tables.check_room()
                 self._tables.revive()
-                self._tails.clear()
+                self._recent.begin(self._tables.last_times())
                 self._prepare_appends(self._tables.connection)
             self._revive_at_s = None
 

@@ -165,6 +165,10 @@ class Tables:
             for value_type, ids in ids_of.items()
         ]
 
+    def last_times(self) -> dict[ValueType, int]:
+        """For each type, a time that no point is later than."""
+        return {value_type: layout.last_ns for value_type, layout in self.layouts.items()}
+
     def read(self, wanted: Wanted, work: Callable[[duckdb.DuckDBPyConnection, list[Selection]], T]) -> T:
         """Do reading work with a view of all tables at one moment. It is done again if what it reads was moved."""
         with self.reading(wanted, work) as found:

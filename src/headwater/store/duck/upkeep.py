@@ -25,6 +25,10 @@ HOT_ROWS = 1_000_000
 
 
 DELETIONS_WAIT_S = 60.0
+QUIET_S = 10.0
+"""When nothing has arrived for so long, a load is over or devices sleep: time to sort what did."""
+_WORTH_A_RUN = 10
+"""What share of `hot_rows` is sorted then: so many arrivals cost a query less than one file more does."""
 _ROWS_PAST_LOG = 122_880
 """DuckDB writes a batch of so many rows, a row group, into the file at once, and hardly anything into the log."""
 _ROOM_PER_ROW = 24
@@ -53,6 +57,8 @@ class Upkeep:
         self._deletions_wait_s = deletions_wait_s
         self._now_s = now_s
         self._deleted_at_s = now_s()
+        self._arrived: dict[ValueType, tuple[int, int, float]] = {}
+        """For each type, the generation and the number of arrivals that were seen, and since when."""
         self.working = threading.Lock()
         """Held during a step."""
         self._cursor: duckdb.DuckDBPyConnection | None = None
@@ -74,7 +80,7 @@ class Upkeep:
 
     def _move_arrivals(self) -> bool:
         for value_type, layout in self._tables.layouts.items():
-            if layout.active.rows >= self._hot_rows:
+            if layout.active.rows >= self._hot_rows or self._is_quiet(layout.active):
                 self._begin_generation(value_type)
             waiting = self._tables.layouts[value_type].hots[:-1]
             if waiting:
@@ -83,6 +89,15 @@ class Upkeep:
                     self._free_blocks()
                 return True
         return False
+
+    def _is_quiet(self, hot: Hot) -> bool:
+        """Whether nothing has arrived for a while, and enough before."""
+        seen, now_s = (hot.generation, hot.rows), self._now_s()
+        *before, since_s = self._arrived.get(hot.type, (0, 0, now_s))
+        if seen != tuple(before):
+            since_s = now_s
+        self._arrived[hot.type] = (*seen, since_s)
+        return hot.rows * _WORTH_A_RUN >= self._hot_rows and now_s - since_s >= QUIET_S
 
     def _begin_generation(self, value_type: ValueType) -> None:
         """From now on points arrive in a new table."""
