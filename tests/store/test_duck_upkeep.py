@@ -139,6 +139,16 @@ def test_what_arrived_is_sorted_when_it_has_become_quiet(tmp_path: Path) -> None
         assert store.rows([1, 2]).num_rows == 102
 
 
+def test_the_backlog_is_what_should_not_wait(tmp_path: Path) -> None:
+    with closing(open_duck_store(tmp_path, hot_rows=1_000)) as store:
+        store.append(Batch(SERIES, points(1, range(1_000), 1.0)))
+        assert store.backlog() == 0
+        store.append(Batch([], points(1, range(1_000, 1_500), 1.0)))
+        assert store.backlog() == 500
+        put_in_order(store)
+        assert store.backlog() == 0
+
+
 def test_files_are_rewritten_when_nothing_was_deleted_for_a_while(tmp_path: Path) -> None:
     now_s = 100.0
     with closing(open_duck_store(tmp_path, hot_rows=10, deletions_wait_s=60, now_s=lambda: now_s)) as store:

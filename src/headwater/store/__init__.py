@@ -198,8 +198,11 @@ class Store(Protocol):
 
     def maintain(self) -> bool:
         """Do the next piece of work that keeps queries fast and files small; False when there is nothing to do. It
-        changes nothing that can be read, and neither writes nor reads wait for it. To be called from one thread again
-        and again."""
+        changes nothing that can be read, and neither writes nor reads wait for it. To be called again and again; of two
+        calls at once, one waits for the other."""
+
+    def backlog(self) -> int:
+        """How many points there are more than should wait for `maintain`: 0 where it keeps up."""
 
     def interrupt_maintenance(self) -> None:
         """Break off a `maintain` that is going on in another thread: it raises StorageError soon, and has done

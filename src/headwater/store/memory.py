@@ -204,6 +204,9 @@ class MemoryStore:
             self._check_open()
         return False
 
+    def backlog(self) -> int:
+        return 0
+
     def interrupt_maintenance(self) -> None:
         """Nothing here takes long."""
 

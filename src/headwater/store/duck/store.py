@@ -347,6 +347,9 @@ class DuckStore:
         with self._engine("put its files in order"):
             return self._upkeep.step()
 
+    def backlog(self) -> int:
+        return self._upkeep.backlog()
+
     def interrupt_maintenance(self) -> None:
         self._upkeep.interrupt()
 

@@ -76,6 +76,11 @@ class Upkeep:
         if cursor is not None:
             cursor.interrupt()
 
+    def backlog(self) -> int:
+        """How many arrivals there are more than a table of each type should have."""
+        arrivals = [sum(hot.rows for hot in layout.hots) for layout in self._tables.layouts.values()]
+        return sum(max(rows - self._hot_rows, 0) for rows in arrivals)
+
     # -- arrivals ----------------------------------------------------------------------------------------------------
 
     def _move_arrivals(self) -> bool:
