@@ -6,13 +6,13 @@ import socket
 import stat
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from headwater.control import MAX_FRAME_BYTES, SOCKET_NAME, ControlSocket, Reply, ask_server
+from headwater.control import MAX_CONNECTIONS, MAX_FRAME_BYTES, SOCKET_NAME, ControlSocket, Reply, ask_server
 from headwater.errors import HeadwaterError, StorageError
 
 
@@ -96,6 +96,23 @@ def test_what_is_no_request_is_refused(tmp_path: Path, data: Path, request_line:
         except ConnectionError:  # closed while we were still sending
             return
     assert answer.startswith(b"E")
+
+
+def test_one_command_too_many_is_told_so(data: Path) -> None:
+    may_end = threading.Event()
+
+    def wait(request: Mapping[str, Any], reply: Reply) -> None:
+        reply.inform(is_waiting=True)
+        may_end.wait(30)
+
+    with ExitStack() as stack:
+        stack.callback(ControlSocket(data, {"wait": wait}).close)
+        for _ in range(MAX_CONNECTIONS):
+            answer = stack.enter_context(ask_server(data, "wait"))
+            assert next(answer.frames()) == {"is_waiting": True}
+        with pytest.raises(HeadwaterError, match="try again"), ask_server(data, "wait") as answer:
+            list(answer.frames())
+        may_end.set()
 
 
 def test_closing_cuts_off_an_answer_that_nobody_reads(data: Path) -> None:

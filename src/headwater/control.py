@@ -161,20 +161,26 @@ class ControlSocket:
                     log.error("commands can reach this server no more", reason=str(error))
                 return
             with self._lock:
-                if self._is_closing or len(self._answering) >= MAX_CONNECTIONS:
+                count = len(self._answering)
+                if self._is_closing or count >= 2 * MAX_CONNECTIONS:
                     connection.close()
                     continue
-                thread = threading.Thread(target=self._answer, args=[connection], name="control-answer", daemon=True)
+                arguments = connection, count >= MAX_CONNECTIONS
+                thread = threading.Thread(target=self._answer, args=arguments, name="control-answer", daemon=True)
                 self._answering[thread] = connection
             thread.start()
 
-    def _answer(self, connection: socket.socket) -> None:
+    def _answer(self, connection: socket.socket, is_too_many: bool) -> None:
         try:
             with connection, connection.makefile("rb") as stream:
                 connection.settimeout(PATIENCE_S)
                 reply = Reply(connection, stream)
                 try:
                     request = _read_request(stream)
+                    if is_too_many:
+                        raise HeadwaterError(
+                            f"{MAX_CONNECTIONS} commands are being answered already: try again when one has ended"
+                        )
                     command = self._commands.get(str(request.get("command")))
                     if command is None:
                         raise HeadwaterError(
