@@ -65,7 +65,7 @@ def run_files(data: Path) -> list[Path]:
 def test_sound_data_is_told_and_left_as_it_is(data: Path) -> None:
     before = {path: path.read_bytes() for path in data.rglob("*") if path.is_file()}
     settings = Settings(data=data)
-    assert check_registry(settings) == "good: 1 accounts, 1 channels"
+    assert check_registry(settings) == "good: 1 account, 1 channel"
     assert check_broker(settings) == "good: 0 sessions, 0 retained messages"
     assert check_telemetry(settings) == f"good: {2 * RUN_ROWS + 10} points of 1 series, 2 sorted files"
     assert {path: path.read_bytes() for path in data.rglob("*") if path.is_file()} == before

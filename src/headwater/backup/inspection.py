@@ -22,7 +22,7 @@ def check_registry(settings: Settings) -> str:
     if not path.exists():
         return _NOT_YET
     found = inspect_registry(path)
-    return f"good: {found.accounts} accounts, {found.channels} channels"
+    return f"good: {_counted(found.accounts, 'account')}, {_counted(found.channels, 'channel')}"
 
 
 def check_broker(settings: Settings) -> str:
@@ -31,7 +31,7 @@ def check_broker(settings: Settings) -> str:
     if not path.exists():
         return _NOT_YET
     sessions, retained = inspect_file(path)
-    return f"good: {sessions} sessions, {retained} retained messages"
+    return f"good: {_counted(sessions, 'session')}, {_counted(retained, 'retained message')}"
 
 
 def check_telemetry(settings: Settings) -> str:
@@ -60,3 +60,7 @@ def check_telemetry(settings: Settings) -> str:
             "restore both from one backup"
         )
     return f"good: {found.points} points of {found.series} series, {found.runs} sorted files"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -144,6 +144,9 @@ for (const select of document.querySelectorAll("[data-browser-zone]")) {
 const once = document.querySelector("[data-replace-url]");
 if (once) history.replaceState(null, "", once.dataset.replaceUrl);
 
+// On a phone a channel has more tabs than fit: the one that is open must be seen.
+document.querySelector(".tabs .is-here")?.scrollIntoView({ block: "nearest", inline: "center" });
+
 document.querySelector("[aria-invalid='true']")?.focus();
 
 labelTheme();
