@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwater.logs import HIDDEN, HumanFormatter, JsonFormatter, Log, configure_logging
+from headwater.logs import HIDDEN, HumanFormatter, JsonFormatter, Log, Trouble, configure_logging
 from headwater.settings import LogFormat, LogLevel, LogSettings
 
 
@@ -49,6 +49,21 @@ def test_the_human_form() -> None:
     assert human("client connected", client_id="porch", port=1883, note="two words", odd='a"b') == (
         '2026-01-31 12:00:00.250 INFO    client connected  client_id=porch port=1883 note="two words" odd="a\\"b"'
     )
+
+
+def test_trouble_is_told_once() -> None:
+    stream = io.StringIO()
+    configure_logging(LogSettings(), stream)
+    trouble = Trouble(Log("headwater.test"), "storing failed", "storing works again")
+    trouble.end()
+    assert not trouble.is_on
+    for points in (1, 2, 3):
+        trouble.begin(OSError("the disk is full"), points=points)
+        assert trouble.is_on
+    trouble.end()
+    trouble.end()
+    told = [line.split(maxsplit=3)[2:] for line in stream.getvalue().splitlines()]
+    assert told == [["ERROR", 'storing failed  points=1 reason="the disk is full"'], ["INFO", "storing works again"]]
 
 
 def test_the_human_form_in_colour() -> None:

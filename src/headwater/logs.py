@@ -74,6 +74,29 @@ class Log:
             self._logger.log(level, "%s", event, exc_info=exc_info, extra={"fields": fields}, stacklevel=3)
 
 
+class Trouble:
+    """Something that may fail many times in a row. Told are the first failure, and that it works again."""
+
+    def __init__(self, log: Log, failing: str, working: str) -> None:
+        self._log = log
+        self._failing = failing
+        self._working = working
+        self.is_on = False
+
+    def begin(self, error: BaseException, **fields: object) -> None:
+        """It failed, once or once more."""
+        if not self.is_on:
+            self.is_on = True
+            cause = {} if error.__cause__ is None else {"cause": repr(error.__cause__)}
+            self._log.error(self._failing, **fields, reason=str(error), **cause)
+
+    def end(self) -> None:
+        """It went well."""
+        if self.is_on:
+            self.is_on = False
+            self._log.info(self._working)
+
+
 def configure_logging(settings: LogSettings, stream: TextIO, *, colour: bool = False) -> None:
     """Send all logs of the process to `stream`, replacing what an earlier call set up.
 

@@ -20,7 +20,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from headwater.errors import StorageError
-from headwater.logs import Log
+from headwater.logs import Log, Trouble
 from headwater.persistence import (
     Change,
     ChangeKind,
@@ -87,8 +87,9 @@ class Journal:
         self._is_urgent = False
         self._is_closed = False
         self._room_listeners: deque[Callable[[], None]] = deque()
-        self.is_failing = False
-        """Whether the disk refused the last batch."""
+        self._trouble = Trouble(
+            log, "storing the broker's state failed and is tried again", "storing the broker's state works again"
+        )
         self.is_full = False
         """Whether producers should pause. Nothing is refused, because a change that was left out would make the
         disk contradict the memory: whoever reads from sockets has to look here. Kept up to date as changes come and
@@ -100,6 +101,11 @@ class Journal:
         self.commits = 0
 
     # -- what may be known ------------------------------------------------------------------------------------
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether the disk refused the last batch."""
+        return self._trouble.is_on
 
     @property
     def recorded(self) -> int:
@@ -250,14 +256,10 @@ class Journal:
         if failure is None:
             self.stored_changes += len(sealed.changes)
             self.commits += 1
-            if self.is_failing:
-                log.info("storing the broker's state works again", changes=len(sealed.changes))
-            self.is_failing = False
+            self._trouble.end()
         else:
             self._kept, self._kept_bytes, self._owed = sealed.changes, sealed.size_bytes, sealed.promises
-            if not self.is_failing:
-                log.error("storing the broker's state failed and is tried again", reason=str(failure))
-            self.is_failing = True
+            self._trouble.begin(failure)
         self._schedule_next()
         if failure is None:
             for promise in sealed.promises:
@@ -272,7 +274,7 @@ class Journal:
             return
         loop = asyncio.get_running_loop()
         due_s = self._opened_at_s + self._limits.flush_interval_s
-        if self.is_failing:
+        if self._trouble.is_on:
             due_s = loop.time() + self._limits.retry_interval_s
         if self._is_urgent or due_s <= loop.time():
             self._flush()

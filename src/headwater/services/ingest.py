@@ -19,7 +19,7 @@ from itertools import islice
 from typing import Any, Protocol, TypeAlias
 
 from headwater.errors import BadRequest, Overloaded, StorageError
-from headwater.logs import Log
+from headwater.logs import Log, Trouble
 from headwater.model.record import Record
 from headwater.model.series import (
     CLASS_OF,
@@ -121,7 +121,7 @@ class Ingest:
         """Points in the open batch that make it full, beside what waits elsewhere."""
         self.stored_points = 0
         self.commits = 0
-        self._is_failing = False
+        self._trouble = Trouble(log, "storing failed", "points can be stored again")
         """The last commit failed, and the log says so."""
 
     @property
@@ -313,18 +313,15 @@ class Ingest:
         failure = future.exception()
         error = None if failure is None else _storage_error(failure)
         if error is None:
-            if self._is_failing:
-                log.info("points can be stored again")
+            self._trouble.end()
             self.stored_points += sealed.points
             self.commits += 1
         else:
-            if not self._is_failing:  # once an episode: commits are many
-                log.error("storing failed", points=sealed.points, reason=str(error), cause=repr(error.__cause__))
+            self._trouble.begin(error, points=sealed.points)
             # The series are known in memory by now, so a later batch has to introduce them to the store.
             self._open.batch.new_series[:0] = self._still_needed(sealed.batch.new_series)
             if self._marker is not None:
                 self._marker.forget()
-        self._is_failing = error is not None
         self._schedule_next()
         sealed.resolve(error)
         if error is None and sealed.observed:

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from headwater.errors import StorageError
-from headwater.logs import Log
+from headwater.logs import Log, Trouble
 from headwater.services.catalogue import Catalogue
 from headwater.services.horizons import S_IN_NS, Horizons
 from headwater.services.ingest import Ingest
@@ -73,7 +73,7 @@ class Retention:
         """By bucket: its retention, and the time before which points were removed for it."""
         self._lock = asyncio.Lock()
         self._changes: set[asyncio.Task[Any]] = set()
-        self._has_failed = False
+        self._trouble = Trouble(log, "expired points could not be removed", "expired points can be removed again")
 
     async def run(self) -> None:
         """Remove what is due, now and then, until cancelled."""
@@ -82,11 +82,9 @@ class Retention:
             try:
                 await self.remove_due()
             except StorageError as error:
-                if not self._has_failed:  # once an episode
-                    log.error("expired points could not be removed", reason=str(error), cause=repr(error.__cause__))
-                self._has_failed = True
+                self._trouble.begin(error)
             else:
-                self._has_failed = False
+                self._trouble.end()
 
     async def remove_due(self) -> None:
         """Remove from every bucket what is due. Raises StorageError; then the rest is done the next time."""

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from headwater.errors import HeadwaterError
-from headwater.logs import Log
+from headwater.logs import Log, Trouble
 from headwater.model.record import Record
 from headwater.priority import step_back
 from headwater.services.catalogue import Catalogue
@@ -50,7 +50,7 @@ class RollupKeeper:
         self._store = store
         self._interval_s = interval_s
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="rollup-reader", initializer=step_back)
-        self._has_failed = False
+        self._trouble = Trouble(log, "down-sampling failed", "down-sampling works again")
 
     async def run(self) -> None:
         """Until it is cancelled."""
@@ -82,11 +82,10 @@ class RollupKeeper:
             except Exception as error:  # a fault of ours in one rule must not stop the others
                 log.exception("down-sampling a bucket failed unexpectedly")
                 failure = error
-        if failure is not None and not self._has_failed:  # once an episode
-            log.error("down-sampling failed", reason=str(failure), cause=repr(failure.__cause__))
-        elif failure is None and self._has_failed:
-            log.info("down-sampling works again")
-        self._has_failed = failure is not None
+        if failure is None:
+            self._trouble.end()
+        else:
+            self._trouble.begin(failure)
         return is_more_left and failure is None
 
     # -- what is dirty ----------------------------------------------------------------------------------------

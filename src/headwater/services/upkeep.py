@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from headwater.errors import StorageError
-from headwater.logs import Log
+from headwater.logs import Log, Trouble
 from headwater.priority import step_back
 from headwater.store import Store
 
@@ -30,7 +30,7 @@ class StoreUpkeep:
         self._store = store
         self._most_backlog = most_backlog
         self._stopping = threading.Event()
-        self._has_failed = False
+        self._trouble = Trouble(log, "the store could not be put in order", "the store can be put in order again")
         self._threads = [
             threading.Thread(target=self._work, args=(is_urgent,), name=name, daemon=True)
             for is_urgent, name in ((False, "store-upkeep"), (True, "store-backlog"))
@@ -59,11 +59,8 @@ class StoreUpkeep:
         try:
             is_more_left = self._store.maintain()
         except StorageError as error:
-            if not self._stopping.is_set() and not self._has_failed:  # once an episode
-                log.error("the store could not be put in order", reason=str(error), cause=repr(error.__cause__))
-            self._has_failed = True
+            if not self._stopping.is_set():  # else it was broken off
+                self._trouble.begin(error)
             return PAUSE_AFTER_FAILURE_S
-        if self._has_failed:
-            log.info("the store can be put in order again")
-            self._has_failed = False
+        self._trouble.end()
         return 0.0 if is_more_left else PAUSE_S
