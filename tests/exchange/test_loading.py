@@ -24,10 +24,10 @@ from headwater.exchange.loading import NOTES, SERIES_AT_ONCE, Import, Loader
 from headwater.exchange.opening import table_openers
 from headwater.exchange.source import Wanted, records_of
 from headwater.exchange.streams import answering
+from headwater.model.entry import EntryUpdate
 from headwater.model.series import Value, ValueType
 from headwater.registry.entities import Channel, ChannelSettings
 from headwater.services import Services
-from headwater.services.entries import EntryUpdate
 from headwater.settings import Settings
 from headwater.store import Batch
 from headwater.store.memory import MemoryStore

@@ -12,19 +12,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from headwater.errors import BadRequest, Conflict, NotFound
+from headwater.model.entry import Entry, EntryUpdate, channel_key, parse_number, render_number, spell
 from headwater.model.record import Record
 from headwater.registry.entities import Channel, ChannelSettings
 from headwater.services.catalogue import Catalogue
 from headwater.services.deleting import Deleting
-from headwater.services.entries import (
-    Entries,
-    Entry,
-    EntryUpdate,
-    channel_key,
-    parse_number,
-    render_number,
-    spell,
-)
+from headwater.services.entries import Entries
 from headwater.services.ingest import Ingest, IngestLimits
 from headwater.services.query import Query
 from headwater.store.memory import MemoryStore

@@ -17,12 +17,13 @@ from hypothesis import strategies as st
 
 from gated_store import GatedStore
 from headwater.errors import BadRequest, StorageError
+from headwater.model.entry import EntryUpdate
 from headwater.model.record import Record
 from headwater.model.series import Series, SeriesKey, ValueType
 from headwater.registry.entities import Channel, ChannelSettings
 from headwater.services.catalogue import Catalogue
 from headwater.services.deleting import Deleting
-from headwater.services.entries import Entries, EntryUpdate
+from headwater.services.entries import Entries
 from headwater.services.horizons import Horizons
 from headwater.services.ingest import Ingest, IngestLimits
 from headwater.services.query import Column, Query

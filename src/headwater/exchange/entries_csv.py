@@ -10,8 +10,8 @@ import pyarrow as pa
 from headwater.errors import BadRequest
 from headwater.exchange.block import POINTS_AT_ONCE, Block, BlockBuilder
 from headwater.exchange.times import parse_times
+from headwater.model.entry import ENTRY_ID, FIELD_NUMBERS, LOCATION, MEASUREMENT, spell
 from headwater.model.series import INTEGER_MAX
-from headwater.services.entries import ENTRY_ID, FIELD_NUMBERS, LOCATION, MEASUREMENT, spell
 
 if TYPE_CHECKING:
     from headwater.exchange.reading import BadLines

@@ -23,11 +23,11 @@ from headwater.exchange.on_loop import run_on, wait_for
 from headwater.exchange.source import find_channel
 from headwater.files import write_atomically
 from headwater.logs import Log
+from headwater.model.entry import ENTRY_ID, LAST_ID, MEASUREMENT, NUMBERING, channel_key
 from headwater.model.series import SeriesKey, ValueType
 from headwater.registry.entities import Channel
 from headwater.services import Services
 from headwater.services.deleting import Deletion
-from headwater.services.entries import ENTRY_ID, LAST_ID, MEASUREMENT, NUMBERING, channel_key
 from headwater.services.query import Column
 from headwater.store import Columns
 

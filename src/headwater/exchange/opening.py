@@ -18,10 +18,10 @@ from headwater.exchange.commands import EXPORT, QUERY
 from headwater.exchange.on_loop import pulled, run_on
 from headwater.exchange.source import Wanted, find_channel, find_rule, records_of
 from headwater.exchange.streams import OpenTable, TableStream
+from headwater.model.entry import NUMBERING
 from headwater.registry.entities import Account, Rollup
 from headwater.services import Services
 from headwater.services.access import Access
-from headwater.services.entries import NUMBERING
 from headwater.services.rollup_state import MEASUREMENT as MARKS
 from headwater.services.sql import buckets_of
 from headwater.store import Store

@@ -14,11 +14,11 @@ from typing import TypeVar
 
 import pyarrow as pa
 
+from headwater.model.entry import NUMBERING
 from headwater.model.series import SeriesKey
 from headwater.registry.entities import Rollup
 from headwater.services.access import Access
 from headwater.services.catalogue import Catalogue
-from headwater.services.entries import NUMBERING
 from headwater.services.horizons import Horizons
 from headwater.services.readers import Readers, Stream, Turns
 from headwater.services.rollup_state import MEASUREMENT as MARKS

@@ -25,7 +25,7 @@ from headwater.dialects.thingspeak.parse import (
     parse_zone,
 )
 from headwater.errors import BadRequest, RequestError, TooLarge
-from headwater.services.entries import EntryUpdate
+from headwater.model.entry import EntryUpdate
 
 LIMITS = WriteLimits()
 NOW_NS = 1_767_323_045_000_000_000

@@ -15,8 +15,8 @@ from headwater.dialects.thingspeak.render import (
     render_update,
     to_json,
 )
+from headwater.model.entry import Entry
 from headwater.registry.entities import ApiKey, Channel, ChannelSettings
-from headwater.services.entries import Entry
 
 AT_NS = 1_767_323_045_999_999_999
 MADE = datetime(2026, 1, 1, tzinfo=UTC)

@@ -11,9 +11,9 @@ from typing import Any
 
 import httpx
 
+from headwater.model.entry import Entry, EntryUpdate
 from headwater.registry.entities import Account, Channel, ChannelSettings
 from headwater.services import Services
-from headwater.services.entries import Entry, EntryUpdate
 
 PASSWORD = "correct horse"
 WAIT_S = 10.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwater.services.entries import Entry
+from headwater.model.entry import Entry
 from headwater.web.console.chart_data import columns_of, live_entry_of, sparkline_of
 
 S = 1_000_000_000

@@ -15,8 +15,8 @@ import pytest
 from console_site import WAIT_S, Browser, Site, until
 
 from headwater.errors import TooManyRequests
+from headwater.model.entry import Entry, EntryUpdate
 from headwater.registry.entities import Account
-from headwater.services.entries import Entry, EntryUpdate
 from headwater.web.console.live import EntryFeed, LiveStreams, render_entries
 
 

@@ -38,9 +38,9 @@ from headwater.dialects.thingspeak.render import (
     to_json,
 )
 from headwater.errors import HeadwaterError, NotAuthenticated, NotFound, TooLarge
+from headwater.model.entry import Entry
 from headwater.registry.entities import Account, Channel
 from headwater.services import Services
-from headwater.services.entries import Entry
 from headwater.settings import Settings
 
 CORS_HEADERS = {

@@ -20,6 +20,7 @@ from headwater.dialects.thingspeak.parse import (
 )
 from headwater.dialects.thingspeak.render import render_update, to_json
 from headwater.errors import RequestError
+from headwater.model.entry import Entry, EntryUpdate
 from headwater.model.principal import Principal, PrincipalKind
 from headwater.mqtt.publish_properties import PublishProperties
 from headwater.mqtt.publishing import Pending, PublishTarget, Refused
@@ -28,7 +29,6 @@ from headwater.mqtt.subscribing import NotGranted
 from headwater.registry.entities import Channel
 from headwater.services import Services
 from headwater.services.dialect import Deliver, TopicSpace
-from headwater.services.entries import Entry, EntryUpdate
 from headwater.settings import Settings
 
 

@@ -16,8 +16,8 @@ from urllib.parse import parse_qsl, unquote_plus
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from headwater.errors import BadRequest, TooLarge
+from headwater.model.entry import FIELD_NUMBERS, EntryUpdate
 from headwater.registry.entities import ChannelSettings
-from headwater.services.entries import FIELD_NUMBERS, EntryUpdate
 from headwater.settings import Settings
 
 _FIELD_OF = {f"field{n}": n for n in FIELD_NUMBERS} | {str(n): n for n in FIELD_NUMBERS}

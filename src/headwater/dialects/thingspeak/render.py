@@ -15,8 +15,8 @@ from typing import Any
 import msgspec
 
 from headwater.dialects.thingspeak.parse import ReadQuery
+from headwater.model.entry import FIELD_NUMBERS, Entry
 from headwater.registry.entities import Channel
-from headwater.services.entries import FIELD_NUMBERS, Entry
 
 Json = dict[str, Any]
 

@@ -12,8 +12,8 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from headwater.errors import BadRequest
+from headwater.model.entry import Entry
 from headwater.registry.entities import Channel
-from headwater.services.entries import Entry
 from headwater.web.console.chart_data import columns_of, seconds_of
 from headwater.web.console.console import Console, Visit, json_response
 from headwater.web.console.live import EntryFeed, LiveResponse

@@ -9,9 +9,9 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from headwater.errors import BadRequest, Conflict
+from headwater.model.entry import Entry
 from headwater.registry.entities import Channel, ChannelSettings
 from headwater.services.channels import FIELD_NUMBERS
-from headwater.services.entries import Entry
 from headwater.web.console.channel_form import (
     WHOLE_FORM,
     channel_form_errors,

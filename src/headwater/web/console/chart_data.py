@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from headwater.services.entries import Entry, parse_number
+from headwater.model.entry import Entry, parse_number
 
 _LAST_TEXT_MAX = 255
 

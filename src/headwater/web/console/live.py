@@ -21,7 +21,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from headwater.errors import TooManyRequests
-from headwater.services.entries import Entry
+from headwater.model.entry import Entry
 from headwater.web.console.chart_data import live_entry_of
 
 if TYPE_CHECKING:
