@@ -10,20 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headwater.dialects.thingspeak.parameters import JsonNumber, find_key, parse_parameters
 from headwater.dialects.thingspeak.parse import (
-    JsonNumber,
     WriteLimits,
-    find_key,
     json_number_fields,
     parse_channel_settings,
     parse_field_publish,
-    parse_parameters,
     parse_publish,
-    parse_read_query,
-    parse_time_ns,
     parse_update,
-    parse_zone,
 )
+from headwater.dialects.thingspeak.read_query import parse_read_query
+from headwater.dialects.thingspeak.times import parse_time_ns, parse_zone
 from headwater.errors import BadRequest, RequestError, TooLarge
 from headwater.model.entry import EntryUpdate
 

@@ -6,7 +6,7 @@ import json
 from datetime import UTC, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
-from headwater.dialects.thingspeak.parse import ReadQuery
+from headwater.dialects.thingspeak.read_query import ReadQuery
 from headwater.dialects.thingspeak.render import (
     render_channel,
     render_entry,

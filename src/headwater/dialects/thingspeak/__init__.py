@@ -1,6 +1,8 @@
 """ThingSpeak: channels of up to eight fields over MQTT and REST.
 
-`parse` and `render` are pure, `http` and `mqtt` do the talking, `errors` knows ThingSpeak's words for what went wrong.
+`parameters`, `times`, `parse`, `read_query` and `render` are pure. `http` lists the paths, which `writes`, `reads` and
+`channels` answer through `endpoint`, and `mqtt` the topics; `callers` says who may, `errors` what went wrong in
+ThingSpeak's words.
 """
 
 from headwater.dialects.thingspeak.http import routes

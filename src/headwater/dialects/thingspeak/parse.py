@@ -6,15 +6,14 @@ passed over; `docs/thingspeak.md`, "What real clients need", has the reasons.
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, timezone, tzinfo
-from typing import NamedTuple
-from urllib.parse import parse_qsl, unquote_plus
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from datetime import UTC, tzinfo
+from urllib.parse import unquote_plus
 
+from headwater.dialects.thingspeak.parameters import JsonNumber, is_true
+from headwater.dialects.thingspeak.times import parse_time_ns, parse_zone
 from headwater.errors import BadRequest, TooLarge
 from headwater.model.entry import FIELD_NUMBERS, EntryUpdate
 from headwater.registry.entities import ChannelSettings
@@ -31,12 +30,6 @@ _OTHERS = {
     "created_at": "created_at",
 }
 _IGNORED_FIELD = re.compile(r"(?:field)?[1-9][0-9]*")
-MAX_PARAMETERS = 200
-"""Far above anything a client sends; keeps a hostile query from costing more than its bytes."""
-
-# A '+' that was not percent-encoded arrives as a space: "2026-01-02T03:04:05 01:00" means "+01:00".
-_LOST_PLUS = re.compile(r"(.*\d\d:\d\d(?::\d\d(?:\.\d+)?)?) (\d\d:?\d\d)")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +43,6 @@ class WriteLimits:
 def write_limits(settings: Settings) -> WriteLimits:
     """The limits as this server is set up."""
     return WriteLimits(settings.thingspeak.max_message_bytes, settings.thingspeak.max_field_bytes)
-
-
-class JsonNumber(str):
-    """The characters of a JSON number: kept as text like every value, echoed as a number."""
-
-    __slots__ = ()
 
 
 # -- writing ------------------------------------------------------------------------------------------------------
@@ -136,72 +123,7 @@ def _with_others(fields: Mapping[int, str], others: Mapping[str, str], zone: tzi
     )
 
 
-# -- parameters and keys --------------------------------------------------------------------------------------------
-
-
-def parse_parameters(query: bytes, content_type: str, body: bytes) -> dict[str, str]:
-    """Parameters of a request from its query string and its body, the body winning: some clients POST
-    everything in the query with an empty body.
-
-    The body is JSON when it says so or begins like an object, else a form, whatever its content type says:
-    clients send forms with unrelated ones. Raises BadRequest.
-    """
-    parameters = _parse_form(query)
-    if "json" in content_type or body.lstrip()[:1] == b"{":
-        parameters.update(_parse_json(body))
-    elif body:
-        parameters.update(_parse_form(body))
-    return parameters
-
-
-def _parse_form(form: bytes) -> dict[str, str]:
-    try:
-        text = form.decode()
-        pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=MAX_PARAMETERS)
-    except UnicodeDecodeError:
-        raise BadRequest("the parameters are not UTF-8 text") from None
-    except ValueError:
-        raise BadRequest(f"there are more than {MAX_PARAMETERS} parameters") from None
-    return dict(pairs)
-
-
-def _parse_json(body: bytes) -> dict[str, str]:
-    if not body.strip():
-        return {}
-    try:
-        members = json.loads(body, parse_float=JsonNumber, parse_int=JsonNumber, parse_constant=str)
-    except (ValueError, RecursionError):
-        raise BadRequest("the body is not JSON") from None
-    if not isinstance(members, dict):
-        raise BadRequest("the JSON body is not an object")
-    parameters: dict[str, str] = {}
-    for name, value in members.items():
-        if isinstance(value, bool):
-            parameters[name] = "true" if value else "false"
-        elif isinstance(value, str):
-            if not _is_encodable(value):
-                raise BadRequest("the JSON body holds a lone surrogate")
-            parameters[name] = value
-    return parameters
-
-
-def _is_encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def find_key(parameters: Mapping[str, str], headers: Iterable[tuple[bytes, bytes]]) -> str | None:
-    """The key of a request, from any place where real clients put it, without the spaces that some send after it."""
-    for name in ("api_key", "key", "apikey"):
-        if parameters.get(name, "").strip():
-            return parameters[name].strip()
-    for header, value in headers:
-        if header.lower() in (b"thingspeakapikey", b"x-thingspeakapikey"):
-            return value.decode("latin-1").strip()
-    return None
+# -- channels ---------------------------------------------------------------------------------------------------
 
 
 def parse_channel_settings(parameters: Mapping[str, str]) -> ChannelSettings:
@@ -219,102 +141,6 @@ def parse_channel_settings(parameters: Mapping[str, str]) -> ChannelSettings:
         metadata=parameters.get("metadata", ""),
         tags=tuple(dict.fromkeys(tag.strip() for tag in parameters.get("tags", "").split(",") if tag.strip())),
     )
-
-
-def is_true(text: str) -> bool:
-    return text.strip().lower() in ("true", "1", "yes", "on")
-
-
-# -- times and windows --------------------------------------------------------------------------------------------
-
-
-def parse_zone(parameters: Mapping[str, str]) -> tzinfo | None:
-    """The zone that `timezone` or `offset` asks for, or None without either. An unknown name means UTC."""
-    name = parameters.get("timezone", "").strip()
-    if name:
-        try:
-            return ZoneInfo(name)
-        except (
-            ZoneInfoNotFoundError,
-            ValueError,
-            OSError,
-        ):  # OSError: names that are folders of the database
-            return UTC
-    try:
-        return timezone(timedelta(hours=float(parameters["offset"])))
-    except (KeyError, ValueError, OverflowError):
-        return None
-
-
-def parse_time_ns(text: str, zone: tzinfo) -> int | None:
-    """An ISO 8601 or `YYYY-MM-DD HH:MM:SS` time in nanoseconds since the epoch, or None when it cannot be read."""
-    text = text.strip()
-    lost_plus = _LOST_PLUS.fullmatch(text)
-    if lost_plus:
-        text = f"{lost_plus[1]}+{lost_plus[2]}"
-    try:
-        at = datetime.fromisoformat(text)
-        if at.tzinfo is None:
-            at = at.replace(tzinfo=zone)
-        since_epoch = at - _EPOCH
-    except (ValueError, OverflowError):
-        return None
-    return ((since_epoch.days * 86_400 + since_epoch.seconds) * 1_000_000 + since_epoch.microseconds) * 1_000
-
-
-class ReadQuery(NamedTuple):
-    """What a read asks for."""
-
-    results: int
-    start_ns: int | None
-    end_ns: int | None
-    zone: tzinfo | None
-    with_status: bool
-    with_location: bool
-    with_metadata: bool
-
-
-DEFAULT_RESULTS = 100
-
-
-def parse_read_query(parameters: Mapping[str, str], now_ns: int, max_results: int) -> ReadQuery:
-    """The parameters of a read. What cannot be read counts as not given, as upstream."""
-    zone = parse_zone(parameters)
-    start_ns = _window_start(parameters, now_ns)
-    end_ns = None
-    if "start" in parameters:
-        start_ns = parse_time_ns(parameters["start"], zone or UTC)
-    if "end" in parameters:
-        last_ns = parse_time_ns(parameters["end"], zone or UTC)
-        end_ns = None if last_ns is None else last_ns + 1_000_000_000  # the whole second `end` names is included
-    default = DEFAULT_RESULTS if start_ns is None and end_ns is None else max_results
-    results = _parse_int(parameters.get("results"))
-    return ReadQuery(
-        default if results is None else max(0, min(results, max_results)),
-        start_ns,
-        end_ns,
-        zone,
-        is_true(parameters.get("status", "")),
-        is_true(parameters.get("location", "")),
-        is_true(parameters.get("metadata", "")),
-    )
-
-
-def _window_start(parameters: Mapping[str, str], now_ns: int) -> int | None:
-    for name, seconds in (("days", 86_400), ("minutes", 60)):
-        count = _parse_int(parameters.get(name))
-        if count is not None and count > 0:
-            return max(now_ns - count * seconds * 1_000_000_000, 0)
-    return None
-
-
-def _parse_int(text: str | None) -> int | None:
-    if text is None or len(text) > 12:
-        return None
-    try:
-        return int(text)
-    except ValueError:
-        return None
 
 
 def parse_field_number(text: str) -> int | None:

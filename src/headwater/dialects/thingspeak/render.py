@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from headwater.dialects.thingspeak.parse import ReadQuery
+from headwater.dialects.thingspeak.read_query import ReadQuery
 from headwater.model.entry import FIELD_NUMBERS, Entry
 from headwater.registry.entities import Channel
 

@@ -1,0 +1,97 @@
+"""The parameters and the key of a request, from wherever real clients put them. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from urllib.parse import parse_qsl
+
+from headwater.errors import BadRequest
+
+MAX_PARAMETERS = 200
+"""Far above anything a client sends; keeps a hostile query from costing more than its bytes."""
+
+
+class JsonNumber(str):
+    """The characters of a JSON number: kept as text like every value, echoed as a number."""
+
+    __slots__ = ()
+
+
+def parse_parameters(query: bytes, content_type: str, body: bytes) -> dict[str, str]:
+    """Parameters of a request from its query string and its body, the body winning: some clients POST
+    everything in the query with an empty body.
+
+    The body is JSON when it says so or begins like an object, else a form, whatever its content type says:
+    clients send forms with unrelated ones. Raises BadRequest.
+    """
+    parameters = _parse_form(query)
+    if "json" in content_type or body.lstrip()[:1] == b"{":
+        parameters.update(_parse_json(body))
+    elif body:
+        parameters.update(_parse_form(body))
+    return parameters
+
+
+def _parse_form(form: bytes) -> dict[str, str]:
+    try:
+        text = form.decode()
+        pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=MAX_PARAMETERS)
+    except UnicodeDecodeError:
+        raise BadRequest("the parameters are not UTF-8 text") from None
+    except ValueError:
+        raise BadRequest(f"there are more than {MAX_PARAMETERS} parameters") from None
+    return dict(pairs)
+
+
+def _parse_json(body: bytes) -> dict[str, str]:
+    if not body.strip():
+        return {}
+    try:
+        members = json.loads(body, parse_float=JsonNumber, parse_int=JsonNumber, parse_constant=str)
+    except (ValueError, RecursionError):
+        raise BadRequest("the body is not JSON") from None
+    if not isinstance(members, dict):
+        raise BadRequest("the JSON body is not an object")
+    parameters: dict[str, str] = {}
+    for name, value in members.items():
+        if isinstance(value, bool):
+            parameters[name] = "true" if value else "false"
+        elif isinstance(value, str):
+            if not _is_encodable(value):
+                raise BadRequest("the JSON body holds a lone surrogate")
+            parameters[name] = value
+    return parameters
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def find_key(parameters: Mapping[str, str], headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+    """The key of a request, from any place where real clients put it, without the spaces that some send after it."""
+    for name in ("api_key", "key", "apikey"):
+        if parameters.get(name, "").strip():
+            return parameters[name].strip()
+    for header, value in headers:
+        if header.lower() in (b"thingspeakapikey", b"x-thingspeakapikey"):
+            return value.decode("latin-1").strip()
+    return None
+
+
+def is_true(text: str) -> bool:
+    return text.strip().lower() in ("true", "1", "yes", "on")
+
+
+def parse_int(text: str | None) -> int | None:
+    """A whole number, or None for anything else."""
+    if text is None or len(text) > 12:
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        return None

@@ -1,0 +1,46 @@
+"""Times and zones as requests write them. Pure; knows no clock."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+# A '+' that was not percent-encoded arrives as a space: "2026-01-02T03:04:05 01:00" means "+01:00".
+_LOST_PLUS = re.compile(r"(.*\d\d:\d\d(?::\d\d(?:\.\d+)?)?) (\d\d:?\d\d)")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def parse_zone(parameters: Mapping[str, str]) -> tzinfo | None:
+    """The zone that `timezone` or `offset` asks for, or None without either. An unknown name means UTC."""
+    name = parameters.get("timezone", "").strip()
+    if name:
+        try:
+            return ZoneInfo(name)
+        except (
+            ZoneInfoNotFoundError,
+            ValueError,
+            OSError,
+        ):  # OSError: names that are folders of the database
+            return UTC
+    try:
+        return timezone(timedelta(hours=float(parameters["offset"])))
+    except (KeyError, ValueError, OverflowError):
+        return None
+
+
+def parse_time_ns(text: str, zone: tzinfo) -> int | None:
+    """An ISO 8601 or `YYYY-MM-DD HH:MM:SS` time in nanoseconds since the epoch, or None when it cannot be read."""
+    text = text.strip()
+    lost_plus = _LOST_PLUS.fullmatch(text)
+    if lost_plus:
+        text = f"{lost_plus[1]}+{lost_plus[2]}"
+    try:
+        at = datetime.fromisoformat(text)
+        if at.tzinfo is None:
+            at = at.replace(tzinfo=zone)
+        since_epoch = at - _EPOCH
+    except (ValueError, OverflowError):
+        return None
+    return ((since_epoch.days * 86_400 + since_epoch.seconds) * 1_000_000 + since_epoch.microseconds) * 1_000
