@@ -289,6 +289,23 @@ def test_times_are_found_again(store: Store) -> None:
     assert store.times(1, {-5, 70}) == {-5}
 
 
+def test_points_are_found_by_their_values(engine: Engine) -> None:
+    types = {1: ValueType.INTEGER, 2: ValueType.INTEGER}
+    engine.store.append(batch_of([*((1, 10 * n, n) for n in range(50)), (2, 5, 7), (1, 1_000, 7)], types, {}))
+    put(engine.store, ValueType.INTEGER, [(1, 80, 9), (1, -3, 10)], new=False)
+    engine.store.delete([1], start_ns=110, end_ns=120)
+    for _ in range(2):
+        find = engine.store.times_of
+        assert find(1, 7, 7, 10) == [70, 1_000]
+        assert find(1, 7, 7, 1) == [1_000]
+        assert find(1, 8, 12, 100) == [-3, 80, 90, 100, 120], "of points that were replaced, none"
+        assert find(1, 8, 12, 2) == [100, 120]
+        assert find(1, 8, 12, 0) == find(1, 90, 99, 5) == find(UNKNOWN_ID, 1, 2, 3) == []
+        assert find(2, 0, 100, 5) == [5]
+        engine.reopen()
+        engine.maintain(is_whole=True)
+
+
 def test_delete_of_a_span_keeps_the_series(engine: Engine) -> None:
     put(engine.store, ValueType.INTEGER, [(1, at_ns, at_ns) for at_ns in range(6)])
     put(engine.store, ValueType.STRING, [(2, at_ns, "x") for at_ns in range(6)])

@@ -301,6 +301,16 @@ class Query:
         series_id = self._catalogue.find(key, *column)
         return set() if series_id is None else await self._look_up(lambda: self._store.times(series_id, at_ns))
 
+    async def times_of(self, key: SeriesKey, column: Column, least: int, most: int, newest: int) -> list[int]:
+        """When an integer field had a value from `least` to `most`: ascending, the latest so many, without those that
+        have expired. Raises StorageError."""
+        series_id = self._catalogue.find(key, *column)
+        if series_id is None:
+            return []
+        start_ns = self._horizons.start_ns(key.bucket_id, None)
+        found = await self.readers.run(lambda _: self._store.times_of(series_id, least, most, newest))
+        return found if start_ns is None else [at_ns for at_ns in found if at_ns >= start_ns]
+
     async def maxima(self, series_ids: Sequence[int]) -> Mapping[int, int]:
         """The greatest value of each given integer series that has points. Raises StorageError."""
         return await self._look_up(lambda: self._store.maxima(series_ids))

@@ -193,6 +193,9 @@ class Store(Protocol):
     def times(self, series_id: int, at_ns: Collection[int]) -> set[int]:
         """Those of the given times at which the series has a point."""
 
+    def times_of(self, series_id: int, least: int, most: int, newest: int) -> list[int]:
+        """When an integer series has a value from `least` to `most`: ascending, the latest so many."""
+
     def delete(self, series_ids: Sequence[int], *, start_ns: int | None = None, end_ns: int | None = None) -> None:
         """Delete the points of these series in [start, end), durably; without bounds, the series themselves too."""
 

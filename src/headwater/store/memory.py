@@ -188,6 +188,12 @@ class MemoryStore:
             self._check_open()
             return self._points.get(series_id, {}).keys() & at_ns
 
+    def times_of(self, series_id: int, least: int, most: int, newest: int) -> list[int]:
+        with self._lock:
+            self._check_open()
+            found = sorted(at for at, value in self._points.get(series_id, {}).items() if least <= value <= most)
+            return found[-newest:] if newest else []
+
     def delete(self, series_ids: Sequence[int], *, start_ns: int | None = None, end_ns: int | None = None) -> None:
         with self._lock:
             self._check_open()

@@ -258,6 +258,12 @@ def newest_times_sql(wanted: Selection) -> str:
     return f"SELECT series_id, max(at_ns) FROM ({_picked_sql(of_parts, wanted)}) GROUP BY series_id"  # noqa: S608
 
 
+def times_of_sql(wanted: Selection, least: int, most: int, newest: int) -> str:
+    """When a series has a value from `least` to `most`: the latest so many times."""
+    span = f"value BETWEEN {least:d} AND {most:d}"
+    return f"SELECT at_ns FROM ({points_sql(wanted)}) WHERE {span} ORDER BY at_ns DESC LIMIT {newest:d}"  # noqa: S608 - integers only
+
+
 def times_sql(wanted: Selection, at_ns: Collection[int]) -> str:
     """Those of the given times at which a series has a point."""
     return f"SELECT DISTINCT at_ns FROM ({points_sql(wanted)}) WHERE {one_of('at_ns', at_ns)}"  # noqa: S608

@@ -35,6 +35,7 @@ from headwater.store.duck.reading import (
     maxima_sql,
     newest_times_sql,
     one_of,
+    times_of_sql,
     times_sql,
 )
 from headwater.store.duck.recent import Recent
@@ -322,6 +323,18 @@ class DuckStore:
             return {row[0] for row in cursor.execute(times_sql(one, set(at_ns))).fetchall()}
 
         return self._read("read points", Wanted(types, min(at_ns), max(at_ns) + 1), read)
+
+    def times_of(self, series_id: int, least: int, most: int, newest: int) -> list[int]:
+        self._tables.check_open()
+        types = self._types_of([series_id])
+        if not types or not newest:
+            return []
+
+        def read(cursor: duckdb.DuckDBPyConnection, wanted: list[Selection]) -> list[int]:
+            (one,) = wanted
+            return [at_ns for (at_ns,) in cursor.execute(times_of_sql(one, least, most, newest)).fetchall()][::-1]
+
+        return self._read("read points", Wanted(types), read)
 
     def delete(self, series_ids: Sequence[int], *, start_ns: int | None = None, end_ns: int | None = None) -> None:
         tables = self._tables
