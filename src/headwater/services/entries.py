@@ -66,6 +66,7 @@ def _text_of(number: Value | None, text: Value | None) -> str | None:
 
 
 _TIME_IS_TAKEN = "the channel has an entry of that time already; send another created_at, or none"
+_MOST_BETWEEN = 10_000
 _NEXT_FREE_NS = 1_000_000_000
 """Times of receipt are counted up from the last one within this distance; beyond it, the clock was set back."""
 
@@ -317,6 +318,24 @@ class Entries:
             newest=count,
             convert=_read_entries,
         )
+
+    async def newest_with(self, channel: Channel, number: int) -> list[Entry]:
+        """The newest entry that has a field, or none. Raises StorageError."""
+        texts = _FIELDS[number]
+        found = await self._query.rows(channel_key(channel.id), (texts.number, texts.text), newest=1)
+        return await self.newest(channel, 1, found.at_ns[0], found.at_ns[0] + 1) if found.at_ns else []
+
+    async def numbered(self, channel: Channel, first_id: int | None, last_id: int | None, count: int) -> list[Entry]:
+        """The newest so many of the entries with numbers from the first to the last, oldest first. Raises
+        StorageError."""
+        first, last = first_id or 0, INTEGER_MAX if last_id is None else last_id
+        times = await self._query.times_of(channel_key(channel.id), _ENTRY_ID_COLUMN, first, last, count)
+        if not times:
+            return []
+        # Others may have times between theirs: who gives entries times of their own need not send them in order.
+        most = len(times) + _MOST_BETWEEN
+        found = await self.newest(channel, most, times[0], times[-1] + 1)
+        return [entry for entry in found if first <= entry.entry_id <= last][-count:]
 
     def watch(self, channel_id: int, callback: Callable[[Entry], None]) -> Callable[[], None]:
         """Call `callback` with each new entry once it is on disk. Answers the function that ends it."""

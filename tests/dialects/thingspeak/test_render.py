@@ -9,8 +9,7 @@ from zoneinfo import ZoneInfo
 from headwater.dialects.thingspeak.read_query import ReadQuery
 from headwater.dialects.thingspeak.render import (
     render_channel,
-    render_entry,
-    render_feed,
+    render_feed_channel,
     render_time,
     render_update,
     to_json,
@@ -45,23 +44,18 @@ def test_update() -> None:
     )
 
 
-def test_entries_show_the_fields_asked_for_then_location_and_status() -> None:
-    assert list(render_entry(ENTRY, [1, 2], PLAIN)) == ["created_at", "entry_id", "field1", "field2"]
-    assert list(render_entry(ENTRY, [3], ALL))[2:] == ["field3", "latitude", "longitude", "elevation", "status"]
-
-
-def test_feed_leaves_out_what_is_empty() -> None:
-    bare = render_feed(channel(name="n", fields={2: "b", 1: "a"}), 0, [], [1, 2], ALL)
-    assert list(bare["channel"]) == [
+def test_the_head_of_a_feed_leaves_out_what_is_empty() -> None:
+    bare = render_feed_channel(channel(name="n", fields={2: "b", 1: "a"}), 0, ALL)
+    assert list(bare) == [
         *("id", "name", "latitude", "longitude", "field1", "field2", "created_at", "updated_at", "last_entry_id"),
     ]
-    assert bare["channel"]["last_entry_id"] is None
+    assert bare["last_entry_id"] is None
     full = channel(name="n", description="d", elevation="1", metadata="m", fields={1: "a"})
-    assert list(render_feed(full, 3, [], [1], ALL)["channel"]) == [
+    assert list(render_feed_channel(full, 3, ALL)) == [
         *("id", "name", "description", "latitude", "longitude", "field1", "created_at", "updated_at"),
         *("elevation", "metadata", "last_entry_id"),
     ]
-    assert "metadata" not in render_feed(full, 3, [], [1], PLAIN)["channel"]
+    assert "metadata" not in render_feed_channel(full, 3, PLAIN)
 
 
 def test_channel_shows_keys_to_its_owner_only() -> None:

@@ -11,7 +11,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from headwater.dialects.thingspeak.errors import METHOD_INVALID, problem_of, render_problem
+from headwater.dialects.thingspeak.errors import (
+    METHOD_INVALID,
+    Problem,
+    problem_of,
+    render_problem,
+    render_problem_xml,
+)
+from headwater.dialects.thingspeak.forms import Form
 from headwater.dialects.thingspeak.parameters import find_key, parse_parameters
 from headwater.dialects.thingspeak.render import to_json
 from headwater.errors import HeadwaterError, TooLarge
@@ -24,7 +31,9 @@ CORS_HEADERS = {
 }
 _EVERY_ANSWER = CORS_HEADERS | {"X-Content-Type-Options": "nosniff"}
 _AUTHORIZATION = re.compile(r"(?:Token|Bearer) +(\S+) *", re.IGNORECASE)
-_REFUSED_WRITE, _REFUSED_READ = b"0", b"-1"
+_CALLBACK = re.compile(r"[A-Za-z_$][A-Za-z0-9_$.]{0,99}", re.ASCII)
+"""Of a name that a script may have, and nothing that could do more than be called."""
+REFUSED_WRITE, _REFUSED_READ = b"0", b"-1"
 
 
 class Call(NamedTuple):
@@ -33,6 +42,14 @@ class Call(NamedTuple):
     path: Mapping[str, str]
     parameters: Mapping[str, str]
     key: str | None
+    form: Form
+
+    def respond(self, body: bytes) -> Response:
+        """An answer in the form that was asked for; JSON as a call of a function of the page's, where one is named."""
+        callback = self.parameters.get("callback", "")
+        if self.form is Form.JSON and _CALLBACK.fullmatch(callback):
+            return Response(b"%s(%s)" % (callback.encode(), body), media_type="application/javascript")
+        return Response(body, media_type=self.form.value)
 
 
 Handler = Callable[[Call], Awaitable[Response]]
@@ -44,10 +61,18 @@ class Endpoint:
     An ASGI application rather than a function, so that every method gets ThingSpeak's own answer.
     """
 
-    def __init__(self, handlers: Mapping[str, Handler], max_body_bytes: int, is_text: bool = False) -> None:
+    def __init__(
+        self,
+        handlers: Mapping[str, Handler],
+        max_body_bytes: int,
+        form: Form = Form.JSON,
+        refusal: bytes | None = None,
+    ) -> None:
+        """`refusal`: what stands for every error, where clients know nothing else."""
         self._handlers = handlers
         self._max_body_bytes = max_body_bytes
-        self._is_text = is_text
+        self._form = form
+        self._refusal = refusal
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
@@ -66,21 +91,29 @@ class Endpoint:
         handler = self._handlers.get(request.method)
         if handler is None:
             allowed = ", ".join(self._handlers)
-            problem = render_problem(METHOD_INVALID, f"This path takes {allowed}.")
-            return Response(to_json(problem), METHOD_INVALID.status, {"Allow": allowed}, "application/json")
+            response = self._render_problem(METHOD_INVALID, f"This path takes {allowed}.")
+            response.headers["Allow"] = allowed
+            return response
         body = await request.body()
         if len(body) > self._max_body_bytes:
             raise TooLarge(f"The body has {len(body)} bytes; at most {self._max_body_bytes} are taken here.")
         content_type = request.headers.get("content-type", "")
         parameters = parse_parameters(request.scope["query_string"], content_type, body)
         key = find_key(parameters, request.headers.raw) or _authorization_key(request.headers.get("authorization", ""))
-        return await handler(Call(request.path_params, parameters, key))
+        return await handler(Call(request.path_params, parameters, key, self._form))
 
     def _render_error(self, error: HeadwaterError) -> Response:
         problem = problem_of(error)
-        if self._is_text:
-            return Response(_REFUSED_WRITE, problem.status, media_type="text/plain")
-        return Response(to_json(render_problem(problem, str(error))), problem.status, media_type="application/json")
+        if self._refusal is not None:
+            return Response(self._refusal, problem.status, media_type="text/plain")
+        return self._render_problem(problem, str(error))
+
+    def _render_problem(self, problem: Problem, details: str) -> Response:
+        if self._form is Form.JSON:
+            return Response(to_json(render_problem(problem, details)), problem.status, media_type=Form.JSON.value)
+        if self._form is Form.XML:
+            return Response(render_problem_xml(problem, details), problem.status, media_type=Form.XML.value)
+        return Response(problem.code, problem.status, media_type=Form.TEXT.value)
 
 
 def _authorization_key(header: str) -> str | None:
@@ -95,7 +128,7 @@ def json_response(value: object) -> Response:
 
 def refuse_write() -> Response:
     """Without a key that may write."""
-    return Response(_REFUSED_WRITE, 400, media_type="text/plain")
+    return Response(REFUSED_WRITE, 400, media_type="text/plain")
 
 
 def refuse_read() -> Response:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from headwater.dialects.thingspeak.xml import to_xml
 from headwater.errors import (
     BadRequest,
     Cancelled,
@@ -48,6 +49,11 @@ INTERNAL = Problem(500, "error_internal", "Internal Server Error")
 def problem_of(error: HeadwaterError) -> Problem:
     """How ThingSpeak calls one of our errors."""
     return next((problem for kind, problem in _PROBLEMS if isinstance(error, kind)), INTERNAL)
+
+
+def render_problem_xml(problem: Problem, details: str) -> bytes:
+    """The same as XML, in the shape of the documentation."""
+    return to_xml("error", {"error_code": problem.code, "message": problem.message, "details": details})
 
 
 def render_problem(problem: Problem, details: str) -> dict[str, object]:

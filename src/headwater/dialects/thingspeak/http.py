@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from starlette.routing import BaseRoute, Route
 
 from headwater.dialects.thingspeak.channels import Channels
-from headwater.dialects.thingspeak.endpoint import Endpoint, Handler
+from headwater.dialects.thingspeak.endpoint import REFUSED_WRITE, Endpoint, Handler
+from headwater.dialects.thingspeak.forms import Form
 from headwater.dialects.thingspeak.parse import write_limits
 from headwater.dialects.thingspeak.reads import Reads
 from headwater.dialects.thingspeak.writes import Writes
@@ -21,23 +22,47 @@ def routes(services: Services, settings: Settings) -> Sequence[BaseRoute]:
     """Every path of the dialect. Singular aliases (`/feed`, `/field/N`) are all that the Node and Java clients use."""
     limits = write_limits(settings)
     writes = Writes(services, limits)
-    feeds = Reads(services, settings.thingspeak.max_results)
+    reads = Reads(services, settings.thingspeak.max_results)
     channels = Channels(services)
     write_bytes = limits.max_message_bytes
     both = ("GET", "POST")
-    text = Endpoint(dict.fromkeys(both, writes.update_text), write_bytes, is_text=True)
+    text = Endpoint(dict.fromkeys(both, writes.update_text), write_bytes, Form.TEXT, refusal=REFUSED_WRITE)
     json = Endpoint(dict.fromkeys(both, writes.update_json), write_bytes)
-
-    def reads(handler: Handler) -> Endpoint:
-        return Endpoint({"GET": handler, "HEAD": handler}, MAX_SETTINGS_BYTES)
-
-    channel = "/channels/{channel_id}"
     return [
         Route("/update", text),
         Route("/update.json", json),
         Route("/channels.json", Endpoint({"POST": channels.create_channel}, MAX_SETTINGS_BYTES)),
-        Route(f"{channel}.json", reads(channels.show_channel)),
-        *(Route(f"{channel}/{name}.json", reads(feeds.feeds)) for name in ("feeds", "feed")),
-        *(Route(f"{channel}/{name}/last.json", reads(feeds.last)) for name in ("feeds", "feed")),
-        *(Route(f"{channel}/{name}/{{field}}.json", reads(feeds.field_feed)) for name in ("fields", "field")),
+        *_below_channel(reads),
+        Route("/channels/{channel_id}.json", Endpoint(_of_reading(channels.show_channel), MAX_SETTINGS_BYTES)),
     ]
+
+
+def _below_channel(reads: Reads) -> Iterator[Route]:
+    """Reads in every form. Without an extension, a list is JSON, and what clients without a parser ask for is text.
+
+    Singular aliases (`/feed`, `/field/N`) are all that the Node and Java clients use.
+    """
+    for feed in ("feeds", "feed"):
+        yield from _in_forms(f"/{feed}", reads.feeds, Form.JSON)
+        yield from _in_forms(f"/{feed}/last_data_age", reads.age, Form.TEXT)
+        yield from _in_forms(f"/{feed}/entry/{{entry}}", reads.entry, Form.TEXT)
+        yield from _in_forms(f"/{feed}/{{entry}}", reads.entry, Form.TEXT)
+    for field in ("fields", "field"):
+        yield from _in_forms(f"/{field}/{{field}}/last_data_age", reads.field_age, Form.TEXT)
+        yield from _in_forms(f"/{field}/{{field}}/{{entry}}", reads.field_entry, Form.TEXT)
+        yield from _in_forms(f"/{field}/{{field}}", reads.feeds, Form.JSON)
+    for status in ("status", "statuses"):
+        yield from _in_forms(f"/{status}", reads.statuses, Form.JSON)
+        yield from _in_forms(f"/{status}/last", reads.last_status, Form.JSON)
+
+
+def _in_forms(path: str, handler: Handler, without_extension: Form) -> Iterator[Route]:
+    """A path below a channel with each extension, and without. The last part of the path matches up to its dot."""
+    forms = [(form.extension, form) for form in Form if form is not Form.TEXT or without_extension is Form.TEXT]
+    for extension, form in (*forms, ("", without_extension)):
+        endpoint = Endpoint(_of_reading(handler), MAX_SETTINGS_BYTES, form)
+        yield Route(f"/channels/{{channel_id}}{path}{extension}", endpoint)
+
+
+def _of_reading(handler: Handler) -> dict[str, Handler]:
+    return {"GET": handler, "HEAD": handler}

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, tzinfo
 from typing import NamedTuple
 
+from headwater.dialects.thingspeak.aggregation import Aggregation, parse_aggregation, parse_number
 from headwater.dialects.thingspeak.parameters import is_true, parse_int
 from headwater.dialects.thingspeak.times import parse_time_ns, parse_zone
 
@@ -20,9 +21,19 @@ class ReadQuery(NamedTuple):
     with_status: bool
     with_location: bool
     with_metadata: bool
+    least: float | None = None
+    """An entry with a number below it, in one of the fields that are shown, is left out."""
+    most: float | None = None
+    decimals: int | None = None
+    """How many decimals numbers are shown with; None: as they were sent."""
+    aggregation: Aggregation | None = None
+    first_entry_id: int | None = None
+    last_entry_id: int | None = None
 
 
 DEFAULT_RESULTS = 100
+MAX_DECIMALS = 15
+"""More a number does not have."""
 
 
 def parse_read_query(parameters: Mapping[str, str], now_ns: int, max_results: int) -> ReadQuery:
@@ -45,7 +56,18 @@ def parse_read_query(parameters: Mapping[str, str], now_ns: int, max_results: in
         is_true(parameters.get("status", "")),
         is_true(parameters.get("location", "")),
         is_true(parameters.get("metadata", "")),
+        parse_number(parameters.get("min", "")),
+        parse_number(parameters.get("max", "")),
+        _decimals(parameters.get("round")),
+        parse_aggregation(parameters),
+        parse_int(parameters.get("start_entry_id")),
+        parse_int(parameters.get("end_entry_id")),
     )
+
+
+def _decimals(text: str | None) -> int | None:
+    decimals = parse_int(text)
+    return None if decimals is None else max(0, min(decimals, MAX_DECIMALS))
 
 
 def _window_start(parameters: Mapping[str, str], now_ns: int) -> int | None:

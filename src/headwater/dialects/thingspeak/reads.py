@@ -1,17 +1,27 @@
-"""Feeds: what a channel's entries are asked for. Renders long answers beside the event loop."""
+"""Feeds: what a channel's entries are asked for. Reads and renders long answers beside the event loop."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 
 from starlette.responses import Response
 
+from headwater.dialects.thingspeak.aggregation import aggregate, parse_number
 from headwater.dialects.thingspeak.callers import Callers
-from headwater.dialects.thingspeak.endpoint import Call, json_response, refuse_read
+from headwater.dialects.thingspeak.endpoint import Call, refuse_read
+from headwater.dialects.thingspeak.forms import Form
+from headwater.dialects.thingspeak.pages import (
+    Page,
+    entry_page,
+    feed_page,
+    render_bare,
+    render_page,
+    render_single,
+    status_page,
+)
 from headwater.dialects.thingspeak.parse import parse_field_number
 from headwater.dialects.thingspeak.read_query import ReadQuery, parse_read_query
-from headwater.dialects.thingspeak.render import render_entry, render_feed, to_json
 from headwater.errors import NotFound
 from headwater.model.entry import Entry
 from headwater.registry.entities import Channel
@@ -19,6 +29,8 @@ from headwater.services import Services
 
 RENDERED_AT_ONCE = 200
 """Entries that are rendered on the event loop; more are rendered beside it."""
+_DAY_NS = 86_400_000_000_000
+_MAX_ENTRY_ID_DIGITS = 18
 
 
 class Reads:
@@ -30,39 +42,141 @@ class Reads:
         self._max_results = max_results
         self._clock_ns = clock_ns
 
+    # -- many entries -------------------------------------------------------------------------------------------
+
     async def feeds(self, call: Call) -> Response:
-        return await self._feed(call, None)
-
-    async def field_feed(self, call: Call) -> Response:
-        return await self._feed(call, parse_field_number(call.path["field"]))
-
-    async def _feed(self, call: Call, number: int | None) -> Response:
         channel = self._callers.readable(call)
         if channel is None:
             return refuse_read()
-        if "field" in call.path and number is None:
-            raise NotFound("A channel has field1 to field8.")
+        number = _field_of(call)
         query = parse_read_query(call.parameters, self._clock_ns(), self._max_results)
         entries = await self._read(channel, query)
-        numbers = [number] if number is not None else sorted(channel.settings.fields)
+        numbers = sorted(channel.settings.fields) if number is None else [number]
         last_entry_id = self._services.entries.last_entry_id(channel.id)
 
+        def page() -> Page:
+            kept = [entry for entry in entries if _is_within(entry, numbers, query)]
+            if query.aggregation is None:
+                return feed_page(channel, last_entry_id, kept, numbers, query, call.form)
+            most = max(query.results, 1)
+            buckets = aggregate(kept, query.aggregation, numbers, query.decimals, most)
+            return feed_page(channel, last_entry_id, buckets, numbers, query, call.form)
+
+        return await self._render(call, page, len(entries))
+
+    async def statuses(self, call: Call) -> Response:
+        channel = self._callers.readable(call)
+        if channel is None:
+            return refuse_read()
+        now_ns = self._clock_ns()
+        query = parse_read_query(call.parameters, now_ns, self._max_results)
+        if not call.parameters.keys() & {"results", "days", "minutes", "start", "end"}:
+            query = query._replace(start_ns=now_ns - _DAY_NS, results=self._max_results)
+        entries = await self._read(channel, query)
+        return await self._render(call, lambda: status_page(channel, entries, query, call.form), len(entries))
+
+    async def _render(self, call: Call, page: Callable[[], Page], count: int) -> Response:
         def render() -> bytes:
-            return to_json(render_feed(channel, last_entry_id, entries, numbers, query))
+            return render_page(page(), call.form)
 
-        is_long = len(entries) > RENDERED_AT_ONCE  # thousands of entries would hold up everybody else
-        rendered = await self._services.query.run(render) if is_long else render()
-        return Response(rendered, media_type="application/json")
+        is_long = count > RENDERED_AT_ONCE  # thousands of entries would hold up everybody else
+        return call.respond(await self._services.query.run(render) if is_long else render())
 
-    async def last(self, call: Call) -> Response:
+    async def _read(self, channel: Channel, query: ReadQuery) -> list[Entry]:
+        entries = self._services.entries
+        if query.first_entry_id is None and query.last_entry_id is None:
+            return await entries.newest(channel, query.results, query.start_ns, query.end_ns)
+        found = await entries.numbered(channel, query.first_entry_id, query.last_entry_id, query.results)
+        start_ns, end_ns = query.start_ns, query.end_ns
+        return [
+            entry
+            for entry in found
+            if (start_ns is None or entry.at_ns >= start_ns) and (end_ns is None or entry.at_ns < end_ns)
+        ]
+
+    # -- one entry ----------------------------------------------------------------------------------------------
+
+    async def entry(self, call: Call) -> Response:
+        """The newest entry, or the one with the number in the path."""
+        return await self._one(call, None)
+
+    async def field_entry(self, call: Call) -> Response:
+        """The newest entry that has a field, or the one with the number in the path."""
+        number = _field_of(call)
+        return await self._one(call, number)
+
+    async def last_status(self, call: Call) -> Response:
         channel = self._callers.readable(call)
         if channel is None:
             return refuse_read()
         query = parse_read_query(call.parameters, self._clock_ns(), self._max_results)
-        entries = await self._services.entries.newest(channel, 1)
-        if not entries:
-            raise NotFound("The channel has no entries yet.")
-        return json_response(render_entry(entries[-1], sorted(channel.settings.fields), query))
+        entry = await self._find(channel, None, "last")
+        page = status_page(channel, [entry], query, call.form)
+        return call.respond(render_single(page, call.form))
 
-    async def _read(self, channel: Channel, query: ReadQuery) -> list[Entry]:
-        return await self._services.entries.newest(channel, query.results, query.start_ns, query.end_ns)
+    async def _one(self, call: Call, number: int | None) -> Response:
+        channel = self._callers.readable(call)
+        if channel is None:
+            return refuse_read()
+        query = parse_read_query(call.parameters, self._clock_ns(), self._max_results)
+        entry = await self._find(channel, number, call.path.get("entry", "last"))
+        if number is not None and call.form is Form.TEXT:
+            return call.respond(render_bare(entry.fields.get(number), call.parameters, query))
+        numbers = sorted(channel.settings.fields) if number is None else [number]
+        return call.respond(render_single(entry_page(entry, numbers, query, call.form), call.form))
+
+    async def age(self, call: Call) -> Response:
+        """How old the newest entry is, in seconds."""
+        return await self._age(call, None)
+
+    async def field_age(self, call: Call) -> Response:
+        return await self._age(call, _field_of(call))
+
+    async def _age(self, call: Call, number: int | None) -> Response:
+        channel = self._callers.readable(call)
+        if channel is None:
+            return refuse_read()
+        entry = await self._find(channel, number, "last")
+        age_s = str(max(0, (self._clock_ns() - entry.at_ns) // 1_000_000_000))
+        if call.form is Form.TEXT:
+            return call.respond(age_s.encode())
+        row = {"last_data_age": age_s, "last_data_age_units": "s"}
+        return call.respond(render_single(Page(None, list(row), [row]), call.form))
+
+    async def _find(self, channel: Channel, number: int | None, text: str) -> Entry:
+        """An entry by its number, or the newest one, that has a field if one is named. Raises NotFound."""
+        entries = self._services.entries
+        found: Sequence[Entry]
+        if text == "last":
+            found = await (entries.newest(channel, 1) if number is None else entries.newest_with(channel, number))
+            if not found:
+                raise NotFound("The channel has no entries yet." if number is None else "The field has no values yet.")
+        else:
+            entry_id = int(text) if text.isdecimal() and text.isascii() and len(text) <= _MAX_ENTRY_ID_DIGITS else 0
+            found = await entries.numbered(channel, entry_id, entry_id, 1)
+            if not found:
+                raise NotFound("The channel has no entry with this number.")
+        return found[-1]
+
+
+def _field_of(call: Call) -> int | None:
+    """The field that the path names; None when it names none. Raises NotFound for one that cannot be."""
+    if "field" not in call.path:
+        return None
+    number = parse_field_number(call.path["field"])
+    if number is None:
+        raise NotFound("A channel has field1 to field8.")
+    return number
+
+
+def _is_within(entry: Entry, numbers: Collection[int], query: ReadQuery) -> bool:
+    """Whether no number that is shown is outside of what was asked for."""
+    if query.least is None and query.most is None:
+        return True
+    for number in numbers:
+        value = parse_number(entry.fields.get(number, ""))
+        if value is None:
+            continue
+        if (query.least is not None and value < query.least) or (query.most is not None and value > query.most):
+            return False
+    return True

@@ -8,7 +8,7 @@ offset when a zone was asked for.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, tzinfo
 from typing import Any
 
@@ -63,28 +63,6 @@ def _echo(text: str | None, is_number: bool) -> str | msgspec.Raw | None:
 
 def _location(entry: Entry) -> Json:
     return {"latitude": entry.latitude, "longitude": entry.longitude, "elevation": entry.elevation}
-
-
-def render_entry(entry: Entry, numbers: Iterable[int], query: ReadQuery) -> Json:
-    """One entry of a feed, with the given fields."""
-    rendered: Json = {"created_at": render_time(entry.at_ns, query.zone), "entry_id": entry.entry_id}
-    for number in numbers:
-        rendered[f"field{number}"] = entry.fields.get(number)
-    if query.with_location:
-        rendered.update(_location(entry))
-    if query.with_status:
-        rendered["status"] = entry.status
-    return rendered
-
-
-def render_feed(
-    channel: Channel, last_entry_id: int, entries: Iterable[Entry], numbers: Collection[int], query: ReadQuery
-) -> Json:
-    """A channel with its entries, oldest first. `numbers` are the fields that the entries show."""
-    return {
-        "channel": render_feed_channel(channel, last_entry_id, query),
-        "feeds": [render_entry(entry, numbers, query) for entry in entries],
-    }
 
 
 def render_feed_channel(channel: Channel, last_entry_id: int, query: ReadQuery) -> Json:
