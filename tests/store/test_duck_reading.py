@@ -5,14 +5,15 @@ from __future__ import annotations
 from array import array
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from headwater.errors import TooLarge
 from headwater.model.series import Series, SeriesKey, ValueType
 from headwater.store import Batch, Columns
-from headwater.store.duck import open_duck_store
-from headwater.store.duck.reading import selection
+from headwater.store.duck import open_duck_store, tables
+from headwater.store.duck.reading import Selection, selection
 
 ROW_GROUP = 122_880
 KEY = SeriesKey(1, "m")
@@ -117,3 +118,36 @@ def test_a_query_that_needs_too_much_memory_is_refused(tmp_path: Path, max_spill
 def test_bounds_beyond_every_time(start_ns: int | None, end_ns: int | None, span: tuple[int, int]) -> None:
     chosen = selection(ValueType.FLOAT, [], [1], start_ns, end_ns, has_deletions=False)
     assert (chosen.start_ns, chosen.end_ns) == span
+
+
+def test_a_batch_that_is_sorted_while_a_reader_looks_for_it_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    types = {1: ValueType.INTEGER, 2: ValueType.FLOAT}
+
+    def batch(times: list[int], new_series: list[Series]) -> Batch:
+        columns = {value_type: Columns(value_type) for value_type in types.values()}
+        for at_ns in times:
+            for series_id, value_type in types.items():
+                columns[value_type].append(series_id, at_ns, at_ns)
+        return Batch(new_series, columns)
+
+    with closing(open_duck_store(tmp_path / "store", hot_rows=2)) as store:
+        store.append(batch([0, 9], [Series(one, KEY, str(one), value_type) for one, value_type in types.items()]))
+        while store.maintain():
+            pass
+    with closing(open_duck_store(tmp_path / "store", hot_rows=2)) as store:  # which remembers no arrivals
+        waiting = [batch([5, 6], [])]
+
+        def select(*arguments: Any, **named: Any) -> Selection:
+            """A batch is stored, and put into files, when the parts of the first type have been looked up."""
+            found = selection(*arguments, **named)
+            if waiting:
+                store.append(waiting.pop())
+                while store.maintain():
+                    pass
+            return found
+
+        monkeypatch.setattr(tables, "selection", select)
+        found = store.rows([1, 2], start_ns=0, end_ns=9).to_pydict()
+        assert found["1"] == found["2"]

@@ -160,8 +160,9 @@ class Tables:
         for series_id, value_type in types.items():
             ids_of.setdefault(value_type, []).append(series_id)
         has_deletions = self.has_deletions
+        layouts = dict(self.layouts)  # all of one moment: a batch of several types is in each of them or in none
         return [
-            selection(value_type, self.layouts[value_type].parts(), ids, start_ns, end_ns, has_deletions=has_deletions)
+            selection(value_type, layouts[value_type].parts(), ids, start_ns, end_ns, has_deletions=has_deletions)
             for value_type, ids in ids_of.items()
         ]
 
