@@ -190,6 +190,16 @@ def test_what_was_deleted_is_gone_and_all_else_still_known() -> None:
     assert recent.find(both, 10, None, None) == {1: {}, 2: {}}
 
 
+def test_a_far_future_that_was_deleted_does_no_harm() -> None:
+    recent = empty(most_bytes=1_000)
+    append(recent, [(2, 10**18, 0), (1, 0, 0)])
+    append(recent, [(2, 10**18, 1)])
+    recent.delete({2: ValueType.INTEGER}, None, None)
+    for at_ns in range(100):
+        append(recent, [(1, at_ns, at_ns)])
+    assert is_known(recent, 1, 40)
+
+
 def test_whoever_wrote_reads_it_however_many_others_ask(tmp_path: Path) -> None:
     ids = [1, 2, 3]
     done = threading.Event()

@@ -82,12 +82,14 @@ class _Arrivals:
         """Let go of points that are not in the database any more."""
         if first_ns > last_ns or last_ns <= self.older_last_ns:  # what may be older is never answered
             return
-        for number, (points, chunk_last_ns) in enumerate(self.chunks):
+        chunks, self.chunks = self.chunks, []
+        for points, _ in chunks:
             late = pc.greater_equal(points.column("at_ns"), pa.scalar(first_ns, pa.int64()))
             early = pc.less_equal(points.column("at_ns"), pa.scalar(last_ns, pa.int64()))
             of_series = pc.is_in(points.column("series_id"), pa.array(series_ids, pa.int64()))
             kept = points.filter(pc.invert(pc.and_(pc.and_(late, early), of_series)))
-            self.chunks[number] = Chunk(kept, chunk_last_ns)
+            if kept.num_rows:  # a time that is gone must not be taken for one of those that are let go of later
+                self.chunks.append(Chunk(kept, pc.max(kept.column("at_ns")).as_py()))
         self.nbytes = sum(chunk.points.nbytes for chunk in self.chunks)
 
 
