@@ -6,6 +6,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -98,9 +99,15 @@ def is_within(at_ns: int, start_ns: int | None, end_ns: int | None) -> bool:
 
 
 @settings(max_examples=300, deadline=None)
-@given(steps=STEPS, most_bytes=st.sampled_from([100, 300, 1_000, 100_000]))
-def test_what_is_found_is_what_the_store_has(steps: list[tuple[Any, ...]], most_bytes: int) -> None:
-    model = Model(most_bytes)
+@given(steps=STEPS, most_bytes=st.sampled_from([100, 300, 1_000, 100_000]), at_once=st.sampled_from([1, 65_536]))
+def test_what_is_found_is_what_the_store_has(steps: list[tuple[Any, ...]], most_bytes: int, at_once: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recent_module, "_LOOKED_THROUGH_FIRST", at_once)
+        find_after(steps, Model(most_bytes))
+
+
+def find_after(steps: list[tuple[Any, ...]], model: Model) -> None:
+    """Take all steps, and look for points after each."""
     for action, *arguments in steps:
         asked: list[Any] = [([one], 5, None, None) for one in TYPES] + [([one], None, None, 2) for one in TYPES]
         if action == "ask":
@@ -146,6 +153,26 @@ def test_what_arrived_first_goes_first() -> None:
     append(recent, [(1, 200, at_ns) for at_ns in range(100)])
     assert not is_known(recent, 1, 1), "more than can be kept"
     append(recent, [(1, 201, 1)])
+    assert is_known(recent, 1, 1)
+
+
+def test_of_one_time_there_may_be_points_of_others_before() -> None:
+    recent = empty(most_bytes=240)  # of which no two chunks are made one
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recent_module, "_LOOKED_THROUGH_FIRST", 1)
+        append(recent, [(2, 5, 2)])
+        append(recent, [(1, 5, 1)])
+        both = {1: ValueType.INTEGER, 2: ValueType.INTEGER}
+        assert recent.find(both, None, None, 1) == {1: {5: 1}, 2: {5: 2}}
+
+
+def test_what_is_let_go_of_for_a_large_batch_is_not_forgotten() -> None:
+    recent = empty(most_bytes=1_000)
+    append(recent, [(1, 300, 1)])
+    append(recent, [(1, 200, at_ns) for at_ns in range(100)])
+    append(recent, [(1, 250, 1)])
+    assert not is_known(recent, 1, 1)
+    append(recent, [(1, 301, 1)])
     assert is_known(recent, 1, 1)
 
 
