@@ -122,7 +122,6 @@ class Ingest:
         self.stored_points = 0
         self.commits = 0
         self._trouble = Trouble(log, "storing failed", "points can be stored again")
-        """The last commit failed, and the log says so."""
 
     @property
     def pending_points(self) -> int:
