@@ -39,6 +39,14 @@ class Selection(NamedTuple):
     """What picks the series out of a part; empty for all of them."""
     is_exact: bool = True
     """Whether `condition` leaves no other series."""
+    unit_ns: int = 1
+    """In what `at_ns` is told; another than nanoseconds only where that is asked for."""
+
+    def unit_of_times_ns(self) -> int:
+        """The largest unit in which all its times are whole numbers, as far as is known without looking."""
+        if self.has_deletions:  # which are in nanoseconds
+            return 1
+        return min((part.unit_ns for part in _kept(self)), default=1)
 
     @property
     def never_changes(self) -> bool:
@@ -169,7 +177,7 @@ def _standing_sql(parts: Sequence[Part], wanted: Selection) -> str:
             start_ns=max(wanted.start_ns, older.first_ns, newer.first_ns),
             end_ns=min(wanted.end_ns, older.last_ns + 1, newer.last_ns + 1),
         )
-        replaced = f"SELECT series_id, {_time_sql(newer)} AS at_ns FROM {newer.table}{_where(newer, both)}"  # noqa: S608 - integers only
+        replaced = f"SELECT series_id, {_time_sql(newer, wanted)} AS at_ns FROM {newer.table}{_where(newer, both)}"  # noqa: S608 - integers only
         return (
             f"SELECT series_id, at_ns, value FROM ({_part_sql(older, wanted)}) "  # noqa: S608
             f"ANTI JOIN ({replaced}) USING (series_id, at_ns) UNION ALL {_part_sql(newer, wanted)}"
@@ -201,11 +209,14 @@ def _part_sql(part: Part, wanted: Selection) -> str:
 
 
 def _rows_sql(part: Part, wanted: Selection) -> str:
-    return f"SELECT series_id, {_time_sql(part)} AS at_ns, value FROM {part.table}{_where(part, wanted)}"  # noqa: S608
+    return f"SELECT series_id, {_time_sql(part, wanted)} AS at_ns, value FROM {part.table}{_where(part, wanted)}"  # noqa: S608
 
 
-def _time_sql(part: Part) -> str:
-    return "at_ns" if part.is_hot else f"time * {part.unit_ns:d}"
+def _time_sql(part: Part, wanted: Selection) -> str:
+    if part.is_hot:
+        return "at_ns"
+    factor = part.unit_ns // wanted.unit_ns
+    return "time" if factor == 1 else f"time * {factor:d}"
 
 
 def _where(part: Part, wanted: Selection) -> str:

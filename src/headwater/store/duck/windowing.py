@@ -53,6 +53,8 @@ def grouped_sql(
     Each SELECT within another costs DuckDB as much as to aggregate a thousand points: so there are few.
     """
     is_joined = len(groups) > 1
+    unit_ns = _unit_ns(wanted, progressions)
+    wanted = [one._replace(unit_ns=unit_ns) for one in wanted]
     sources = [_values_sql(one, value_type, is_joined=is_joined) for one in wanted]
     points = f"({' UNION ALL '.join(sources)}) points"
     if is_joined:
@@ -65,7 +67,8 @@ def grouped_sql(
     is_of_one = all(len(set(ids)) <= 1 for ids in groups)
     columns = "".join(f', {_aggregate_sql(one, value_type, is_of_one)} AS "{one.name}"' for one in aggregates)
     group, by = ("groups.number", "1, 2") if is_joined else ("0::BIGINT", "2")
-    return f'SELECT {group} AS "group", {_key_sql(progressions, last_ns)} AS key{columns} FROM {points} GROUP BY {by}'  # noqa: S608 - numbers only, here and below
+    key = _key_sql(progressions, last_ns, unit_ns)
+    return f'SELECT {group} AS "group", {key} AS key{columns} FROM {points} GROUP BY {by}'  # noqa: S608 - numbers only
 
 
 def windows_sql(grouped: str, progressions: Sequence[Progression], max_rows: int) -> str:
@@ -114,13 +117,23 @@ def _aggregate_sql(aggregate: Aggregate, value_type: ValueType, is_of_one: bool)
             return _SQL[function]
 
 
-def _key_sql(progressions: Sequence[Progression], last_ns: int) -> str:
+def _unit_ns(wanted: Sequence[Selection], progressions: Sequence[Progression]) -> int:
+    """In what times are compared with those of windows: the larger the unit, the less there is to compute."""
+    if len(progressions) > 1:
+        return 1
+    unit_ns = min(one.unit_of_times_ns() for one in wanted)
+    return 1 if progressions[0].first_ns % unit_ns or progressions[0].every_ns % unit_ns else unit_ns
+
+
+def _key_sql(progressions: Sequence[Progression], last_ns: int, unit_ns: int) -> str:
     """By what the points of one window are told from others: its number, or its beginning where there are several
     progressions."""
     if len(progressions) > 1:
         return _begins_sql(progressions, last_ns)
     ((first, last, every),) = progressions
-    return "0::BIGINT" if first == last else f"(at_ns{_wide(progressions, last_ns)} - {first:d}) // {every:d}"
+    if first == last:
+        return "0::BIGINT"
+    return f"(at_ns{_wide(progressions, last_ns)} - {first // unit_ns:d}) // {every // unit_ns:d}"
 
 
 def _wide(progressions: Sequence[Progression], last_ns: int) -> str:
