@@ -45,7 +45,7 @@ from store_questions import (
     subjects,
     subjects_of,
 )
-from store_upkeep import kept_in_order
+from store_upkeep import kept_in_order, upkeep_beside
 from victoria import victoria_metrics
 
 ROUNDS = 4
@@ -185,7 +185,8 @@ def main() -> None:
             loaded = {"Headwater": of_headwater}
             with influxd(directory / "influx") as influx:
                 loaded["InfluxDB"] = benchmark.load_influx(influx)
-                answered = benchmark.ask(store, influx, fleet, points)
+                with upkeep_beside(store):
+                    answered = benchmark.ask(store, influx, fleet, points)
                 exchange = _exchange(influx)
         loaded["VictoriaMetrics"] = benchmark.load_victoria(directory / "victoria")
         paths = dict(zip(loaded, ("headwater", "influx", "victoria"), strict=True))

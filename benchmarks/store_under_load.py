@@ -30,7 +30,7 @@ from headwater.store import Batch, Store
 from headwater.store.duck import open_duck_store
 from store_load import FIELDS, Fleet, Points
 from store_questions import WARM_UP, Latencies, Question, ask_headwater, questions, subjects
-from store_upkeep import kept_in_order
+from store_upkeep import kept_in_order, upkeep_beside
 
 MOST_SLOWER = 3.0
 """Of the 99th percentile."""
@@ -125,10 +125,11 @@ def main() -> None:
                 store.append(points.batch(block))
                 progress.advance(task, len(block))
         asked = questions(fleet, points)
-        for question in progress.track(asked, description="asking at rest"):
-            idle[question.title] = ask_for(arguments.seconds, question, store, fleet)
+        with upkeep_beside(store):
+            for question in progress.track(asked, description="asking at rest"):
+                idle[question.title] = ask_for(arguments.seconds, question, store, fleet)
         pace = Pace(store, fleet, points, arguments.rate)
-        with kept_in_order(store), pace.running():
+        with upkeep_beside(store), pace.running():
             for question in progress.track(asked, description="asking under load"):
                 busy[question.title] = ask_for(arguments.seconds, question, store, fleet)
 

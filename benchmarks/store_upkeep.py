@@ -1,4 +1,4 @@
-"""Upkeep of a store beside a load, as a server has it, but never broken off. Knows no data."""
+"""Upkeep of a store beside a load or questions, as a server has it, but never broken off. Knows no data."""
 
 from __future__ import annotations
 
@@ -16,8 +16,17 @@ _PAUSE_S = 0.1
 
 @contextmanager
 def kept_in_order(store: Store) -> Iterator[None]:
-    """A thread that lets others go first puts the store in order meanwhile; when this ends, nothing is left to do, not
-    even what waits until it has become quiet."""
+    """As `upkeep_beside`; when this ends, nothing is left to do, not even what waits until it has become quiet."""
+    with upkeep_beside(store):
+        yield
+    quiet_at_s = time.monotonic() + QUIET_S + 1
+    while store.maintain() or time.monotonic() < quiet_at_s:
+        time.sleep(_PAUSE_S)
+
+
+@contextmanager
+def upkeep_beside(store: Store) -> Iterator[None]:
+    """A thread that lets others go first puts the store in order meanwhile."""
     stopping = threading.Event()
     failures: list[BaseException] = []
 
@@ -39,6 +48,3 @@ def kept_in_order(store: Store) -> Iterator[None]:
         thread.join()
     if failures:
         raise failures[0]
-    quiet_at_s = time.monotonic() + QUIET_S + 1
-    while store.maintain() or time.monotonic() < quiet_at_s:
-        time.sleep(_PAUSE_S)

@@ -40,6 +40,8 @@ STEPS = st.lists(
         st.tuples(st.just("append"), POINTS),
         st.tuples(st.just("delete"), IDS, st.none() | TIMES, st.none() | TIMES),
         st.tuples(st.just("begin")),
+        st.tuples(st.just("sort")),
+        st.tuples(st.just("sort")),
         st.tuples(st.just("ask"), IDS, st.none() | TIMES, st.none() | TIMES, st.none() | st.integers(1, 5)),
         st.tuples(st.just("ask"), IDS, st.none() | TIMES, st.none() | TIMES, st.none() | st.integers(1, 5)),
     ),
@@ -62,6 +64,16 @@ def empty(most_bytes: int = recent_module.MOST_BYTES) -> Recent:
     return Recent(dict.fromkeys(ValueType, EARLIEST_NS), most_bytes)
 
 
+def put_in_order(recent: Recent) -> int:
+    """Sort what is worth it; how many chunks that were."""
+    count = 0
+    while found := recent.unsorted():
+        value_type, chunk = found
+        recent.replace(value_type, chunk, chunk.sorted())
+        count += 1
+    return count
+
+
 class Model:
     """A store of dictionaries, which tells of every change."""
 
@@ -82,6 +94,8 @@ class Model:
                     kept = self.points[one].items()
                     self.points[one] = {at: value for at, value in kept if not is_within(at, start_ns, end_ns)}
                 self.recent.delete({one: TYPES[one] for one in ids}, start_ns, end_ns)
+            case "sort":
+                put_in_order(self.recent)
             case "begin":
                 last_ns = dict.fromkeys(ValueType, EARLIEST_NS)
                 for one, points in self.points.items():
@@ -185,6 +199,29 @@ def test_small_batches_are_put_together() -> None:
     assert found == {1: {n: n for n in range(1_000)}, 2: {-n: 7 for n in range(1_000)}}
 
 
+def test_what_is_asked_for_is_sorted() -> None:
+    recent = empty(most_bytes=4_000)
+    for at_ns in range(100):
+        append(recent, [(2, at_ns, -1), (1, at_ns, at_ns), (1, at_ns - 1, 0)])
+    assert put_in_order(recent) == 0, "nobody has asked"
+    integer = {1: ValueType.INTEGER, 2: ValueType.INTEGER, 7: ValueType.INTEGER}
+    before = recent.find(integer, None, None, 20)
+    assert before is not None
+    assert put_in_order(recent) > 10
+    assert put_in_order(recent) == 0
+    after = recent.find(integer, None, None, 20)
+    assert after is not None
+    newest = range(80, 100)
+    for points in (before, after):
+        assert [points[1][at_ns] for at_ns in newest] == [*[0] * 19, 99], "the later of one time stands"
+        assert [points[2][at_ns] for at_ns in newest] == [-1] * 20
+        assert points[7] == {}
+    value_type, chunk = ValueType.INTEGER, recent._of[ValueType.INTEGER].chunks[0]
+    append(recent, [(1, at_ns, 5) for at_ns in range(100, 250)])
+    recent.replace(value_type, chunk, chunk._replace(last_ns=10**9))
+    assert all(one.last_ns < 10**9 for one in recent._of[ValueType.INTEGER].chunks), "it had gone meanwhile"
+
+
 def test_room_is_counted_right_however_points_come() -> None:
     recent = empty(most_bytes=3_000)
     for at_ns in range(3_000):
@@ -200,6 +237,9 @@ def test_many_points_are_left_to_the_database() -> None:
     append(recent, [(1, at_ns, 1) for at_ns in range(MOST_FOUND + 1)])
     assert recent.find({1: ValueType.INTEGER}, 0, None, None) is None
     assert recent.find({2: ValueType.INTEGER}, 0, None, None) == {2: {}}
+    assert put_in_order(recent) == 0, "a chunk that is small"
+    append(recent, [(2, 1, 1)])
+    assert recent.find({1: ValueType.INTEGER, 2: ValueType.INTEGER}, 0, None, None) is None
 
 
 def test_what_was_deleted_is_gone_and_all_else_still_known() -> None:

@@ -124,8 +124,13 @@ def read_windows(
     progressions = windows.progressions(first_ns, last_ns)
     grouped = grouped_sql(wanted, groups, value_type, aggregates, progressions, last_ns)
     if len(groups) * sum(one.length for one in progressions) > _FEW_WINDOWS:
-        return cursor.sql(windows_sql(grouped, progressions, max_rows)).to_arrow_table()
-    found = [(group, begin_of(key, progressions), *of) for group, key, *of in cursor.execute(grouped).fetchall()]
+        sql = windows_sql(grouped, progressions, max_rows, is_joined=len(groups) > 1)
+        return cursor.sql(sql).to_arrow_table()
+    rows = cursor.execute(grouped).fetchall()
+    if len(groups) > 1:
+        found = [(group, begin_of(key, progressions), *of) for key, group, *of in rows]
+    else:
+        found = [(0, begin_of(key, progressions), *of) for key, *of in rows]
     found.sort(key=itemgetter(0, 1))
     columns = zip(*found[:max_rows], strict=True)
     arrays = [pa.array(values, one.type) for values, one in zip(columns, schema, strict=False)]

@@ -2,7 +2,8 @@
 
 Most questions are about the last points of some series, as dashboards ask them every few seconds. They are answered
 from here without a query: a million points are looked through in half a millisecond, in which DuckDB would only plan.
-That an answer is whole is known by the latest time of all points that are not here: what comes after it is here.
+Once somebody asks, upkeep brings them into the order of series, and they are found in a tenth of that. That an answer
+is whole is known by the latest time of all points that are not here: what comes after it is here.
 
 The store tells of every change after its commit and before it returns. So what is answered from here is what the store
 says, but that a batch may be seen there a moment sooner than here, until whoever stored it has been answered.
@@ -10,6 +11,7 @@ says, but that a batch may be seen there a moment sooner than here, until whoeve
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -38,13 +40,26 @@ Points = Mapping[int, Mapping[int, Any]]
 """Values by series and time."""
 
 
+class Piece(NamedTuple):
+    """Points of one series in the order in which they arrived."""
+
+    times: list[int]
+    values: list[Any]
+
+
 class Chunk(NamedTuple):
-    """Points (`series_id`, `at_ns`, `value`) in the order in which they arrived."""
+    """Points (`series_id`, `at_ns`, `value`) in the order in which they arrived, or series by series in that order."""
 
     points: pa.RecordBatch
     last_ns: int
     """No later time is among them."""
     nbytes: int
+    is_sorted: bool = False
+
+    def sorted(self) -> Chunk:
+        """The same, series by series. Takes 5 ms for 35,000 points."""
+        order = pc.array_sort_indices(self.points.column("series_id"))  # which is stable
+        return self._replace(points=self.points.take(order), is_sorted=True)
 
 
 class Arrivals(NamedTuple):
@@ -92,7 +107,8 @@ class Arrivals(NamedTuple):
                 kept.append(chunk)
             elif is_gone.true_count < len(is_gone):
                 # With the latest time of what is left: one of a far future has gone perhaps.
-                kept.append(_chunk(chunk.points.filter(pc.invert(is_gone))))
+                left = _chunk(chunk.points.filter(pc.invert(is_gone)))
+                kept.append(left._replace(is_sorted=chunk.is_sorted))
         return Arrivals(self.older_last_ns, tuple(kept))
 
 
@@ -102,6 +118,7 @@ class Recent:
     def __init__(self, older_last_ns: Mapping[ValueType, int], most_bytes: int = MOST_BYTES) -> None:
         """`older_last_ns`: for each type, the latest time of all points there are; see `begin`."""
         self._most_bytes = most_bytes
+        self._is_asked = False
         self.begin(older_last_ns)
 
     def begin(self, older_last_ns: Mapping[ValueType, int]) -> None:
@@ -126,22 +143,41 @@ class Recent:
         changed = {value_type: self._of[value_type].delete(ids, *span) for value_type, ids in _ids_of(types).items()}
         self._of = {**self._of, **changed}
 
+    def unsorted(self) -> tuple[ValueType, Chunk] | None:
+        """A chunk that is worth being sorted: one that is full, when anybody has asked for something since there was
+        none. Whoever only stores has no use for it."""
+        if self._is_asked:
+            for value_type, arrivals in self._of.items():
+                for chunk in reversed(arrivals.chunks):
+                    if not chunk.is_sorted and chunk.nbytes * 2 > self._most_bytes // _CHUNKS:
+                        return value_type, chunk
+            self._is_asked = False
+        return None
+
+    def replace(self, value_type: ValueType, chunk: Chunk, new: Chunk) -> None:
+        """Let the sorted chunk take the place of the other, if that is still there."""
+        arrivals = self._of[value_type]
+        chunks = tuple(new if one is chunk else one for one in arrivals.chunks)
+        self._of = {**self._of, value_type: arrivals._replace(chunks=chunks)}
+
     def find(
         self, types: Mapping[int, ValueType], start_ns: int | None, end_ns: int | None, newest: int | None
     ) -> Points | None:
         """The points of some series in [start, end), and at least those of their `newest` times; None when they are
         not all here, or too many."""
+        self._is_asked = True
         first_ns, last_ns = _span(start_ns, end_ns)
         ids_of = _ids_of(types)
         arrivals_of = self._of
         known_ns = max(arrivals_of[value_type].older_last_ns for value_type in ids_of) + 1
         if newest is None and first_ns < known_ns:
             return None
-        points: dict[int, dict[int, Any]] = {series_id: {} for series_id in types}
+        points: dict[int, dict[int, Any]] = {}
         for value_type, ids in ids_of.items():
-            chunks = arrivals_of[value_type].chunks
-            if not _search(chunks, ids, max(first_ns, known_ns), last_ns, newest, points):
+            found = _search(arrivals_of[value_type].chunks, ids, max(first_ns, known_ns), last_ns, newest)
+            if found is None:
                 return None
+            points.update(found)
         if first_ns < known_ns and len(set().union(*points.values())) < (newest or 0):
             return None
         return points
@@ -185,64 +221,100 @@ def _joined(older: Chunk, newer: Chunk) -> Chunk:
 
 
 def _search(
-    chunks: Sequence[Chunk],
-    series_ids: Collection[int],
-    first_ns: int,
-    last_ns: int,
-    newest: int | None,
-    points: dict[int, dict[int, Any]],
-) -> bool:
-    """Add to `points` those of series of one type from the first to the last time, from the newest chunk back to where
-    only older times than the `newest` can be; False when they are too many."""
+    chunks: Sequence[Chunk], series_ids: Collection[int], first_ns: int, last_ns: int, newest: int | None
+) -> dict[int, dict[int, Any]] | None:
+    """The points of series of one type from the first to the last time, from the newest chunk back to where only older
+    times than the `newest` can be; None when they are too many."""
     reaches_ns = [EARLIEST_NS]  # the latest time in so many of the oldest chunks
     for chunk in chunks:
         reaches_ns.append(max(reaches_ns[-1], chunk.last_ns))
-    times: Collection[int] = ()
-    found, looked_through, enough = 0, 0, _LOOKED_THROUGH_FIRST
-    begin = end = len(chunks)
-    while end and reaches_ns[end] >= first_ns and not (newest and _has_newer(times, newest, reaches_ns[end])):
-        # Some at once, because every step hands the interpreter's lock back and forth.
-        while begin and looked_through < enough:
-            begin -= 1
+    pieces: dict[int, list[Piece]] = {series_id: [] for series_id in series_ids}
+    counts = dict.fromkeys(series_ids, 0)
+    looked_through, enough = 0, _LOOKED_THROUGH_FIRST
+    end = len(chunks)
+    while end and reaches_ns[end] >= first_ns:
+        begin = end - 1
+        if chunks[begin].is_sorted:
+            late = _looked_up(chunks[begin].points, series_ids)
+        else:
+            # Some at once, because every step hands the interpreter's lock back and forth.
             looked_through += chunks[begin].points.num_rows
-        late = pa.Table.from_batches([chunk.points for chunk in chunks[begin:end]])
-        late = late.filter(_mask(late.column("series_id"), series_ids))
-        found += late.num_rows
-        if found > MOST_FOUND:
-            return False
-        for series_id, of_series in _by_series(late, series_ids).items():
-            # What arrived later stands, and was found before.
-            within = {at_ns: value for at_ns, value in of_series.items() if first_ns <= at_ns <= last_ns}
-            points[series_id] = {**within, **points[series_id]}
-        times = set().union(*(points[series_id] for series_id in series_ids))
+            while begin and looked_through < enough and not chunks[begin - 1].is_sorted:
+                begin -= 1
+                looked_through += chunks[begin].points.num_rows
+            picked = _picked_out([chunk.points for chunk in chunks[begin:end]], series_ids)
+            if picked is None:
+                return None
+            late = picked
+        for series_id, piece in late.items():
+            pieces[series_id].append(piece)
+            counts[series_id] += len(piece.times)
+        if sum(counts.values()) > MOST_FOUND:
+            return None
         end = begin
-        likely = int(_MARGIN * newest * looked_through / len(times)) if newest and times else LATEST_NS
+        most = max(counts.values())
+        if newest and most >= newest:  # else there cannot be so many times yet, unless the series take turns
+            points = _united(pieces, first_ns, last_ns)
+            if _has_newer(set().union(*points.values()), newest, reaches_ns[end]):
+                return points
+        likely = int(_MARGIN * newest * looked_through / most) if newest and most else LATEST_NS
         enough = max(likely, looked_through + 1)
-    return True
+    return _united(pieces, first_ns, last_ns)
 
 
-def _by_series(points: pa.Table, series_ids: Collection[int]) -> dict[int, dict[int, Any]]:
-    """Points as they arrived, perhaps of other series too."""
-    times, values = _listed(points.column("at_ns")), _listed(points.column("value"))
-    if len(series_ids) == 1:
-        return {series_id: dict(zip(times, values, strict=True)) for series_id in series_ids}
-    found: dict[int, dict[int, Any]] = {series_id: {} for series_id in series_ids}
-    for series_id, at_ns, value in zip(_listed(points.column("series_id")), times, values, strict=True):
-        if series_id in found:
-            found[series_id][at_ns] = value
+def _united(pieces: Mapping[int, Sequence[Piece]], first_ns: int, last_ns: int) -> dict[int, dict[int, Any]]:
+    """The points of each series from the first to the last time, of its pieces from the newest to the oldest."""
+    points = {}
+    for series_id, of_series in pieces.items():
+        found: dict[int, Any] = {}
+        for times, values in reversed(of_series):
+            found.update(zip(times, values, strict=True))  # what arrived later stands
+        if found and (min(found) < first_ns or max(found) > last_ns):
+            found = {at_ns: value for at_ns, value in found.items() if first_ns <= at_ns <= last_ns}
+        points[series_id] = found
+    return points
+
+
+def _looked_up(points: pa.RecordBatch, series_ids: Collection[int]) -> dict[int, Piece]:
+    """The points of some series, of a sorted chunk."""
+    numbers, at_ns, values = points.columns
+    ordered = memoryview(numbers.buffers()[1]).cast("q")
+    count = len(numbers)
+    found = {}
+    for series_id in series_ids:
+        begin = bisect_left(ordered, series_id, 0, count)
+        end = bisect_right(ordered, series_id, begin, count)
+        if begin < end:
+            found[series_id] = Piece(_listed(at_ns, begin, end), _listed(values, begin, end))
     return found
 
 
-def _listed(column: pa.ChunkedArray) -> list[Any]:
-    """Values without nulls as Python objects: numbers by way of their memory, ten times as fast as by Arrow."""
+def _picked_out(batches: Sequence[pa.RecordBatch], series_ids: Collection[int]) -> dict[int, Piece] | None:
+    """The points of some series, of chunks that are not sorted; None for too many."""
+    points = pa.Table.from_batches(batches)
+    points = points.filter(_mask(points.column("series_id"), series_ids))
+    if points.num_rows > MOST_FOUND:
+        return None
+    numbers, times, values = (_listed(column.combine_chunks(), 0, points.num_rows) for column in points.columns)
+    if len(series_ids) == 1:
+        return {series_id: Piece(times, values) for series_id in series_ids}
+    found = {series_id: Piece([], []) for series_id in series_ids}
+    for series_id, at_ns, value in zip(numbers, times, values, strict=True):
+        if series_id in found:
+            piece = found[series_id]
+            piece.times.append(at_ns)
+            piece.values.append(value)
+    return found
+
+
+def _listed(column: pa.Array, begin: int, end: int) -> list[Any]:
+    """Some values, none of which is null, as Python objects: numbers by way of their memory, ten times as fast as by
+    Arrow."""
     letter = _LETTERS.get(column.type)
-    if letter is None:
-        listed: list[Any] = column.to_pylist()
+    if letter is None or begin == end:
+        listed: list[Any] = column.slice(begin, end - begin).to_pylist()
         return listed
-    numbers = column.combine_chunks()
-    if not len(numbers):
-        return []
-    return memoryview(numbers.buffers()[1]).cast(letter)[: len(numbers)].tolist()
+    return memoryview(column.buffers()[1]).cast(letter)[begin:end].tolist()
 
 
 def _has_newer(times: Collection[int], count: int, at_ns: int) -> bool:

@@ -358,7 +358,19 @@ class DuckStore:
 
     def maintain(self) -> bool:
         with self._engine("put its files in order"):
-            return self._upkeep.step()
+            has_sorted = self._sort_recent()
+            return self._upkeep.step() or has_sorted
+
+    def _sort_recent(self) -> bool:
+        """Bring some of what arrived last into the order of series; False when that is not wanted."""
+        found = self._recent.unsorted()
+        if found is None:
+            return False
+        value_type, chunk = found
+        in_order = chunk.sorted()
+        with self._tables.writing:
+            self._recent.replace(value_type, chunk, in_order)
+        return True
 
     def backlog(self) -> int:
         return self._upkeep.backlog()

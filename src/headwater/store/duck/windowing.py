@@ -44,8 +44,8 @@ def grouped_sql(
     progressions: Sequence[Progression],
     last_ns: int,
 ) -> str:
-    """Columns `group`, `key` and one for each aggregate, in any order of rows; `begin_of` tells from its key when a
-    window begins. An integer that does not fit its type is null.
+    """Columns `key`, `group` if there are several, and one for each aggregate, in any order of rows; `begin_of` tells
+    from its key when a window begins. An integer that does not fit its type is null.
 
     `wanted` are points of types whose values `value_type` can stand for; they have no time after `last_ns`, and none
     before the first of `progressions`.
@@ -66,19 +66,22 @@ def grouped_sql(
         points += f" ASOF JOIN (VALUES {rows}) begun(first_ns, last_ns, every_ns) ON points.at_ns >= begun.first_ns"
     is_of_one = all(len(set(ids)) <= 1 for ids in groups)
     columns = "".join(f', {_aggregate_sql(one, value_type, is_of_one)} AS "{one.name}"' for one in aggregates)
-    group, by = ("groups.number", "1, 2") if is_joined else ("0::BIGINT", "2")
     key = _key_sql(progressions, last_ns, unit_ns)
-    return f'SELECT {group} AS "group", {key} AS key{columns} FROM {points} GROUP BY {by}'  # noqa: S608 - numbers only
+    if not is_joined:
+        return f"SELECT {key} AS key{columns} FROM {points} GROUP BY 1"  # noqa: S608 - numbers only, here and below
+    return f'SELECT {key} AS key, groups.number AS "group"{columns} FROM {points} GROUP BY 1, 2'  # noqa: S608
 
 
-def windows_sql(grouped: str, progressions: Sequence[Progression], max_rows: int) -> str:
-    """The columns of `Store.windows`, in their order and at most so many, of what `grouped_sql` gave."""
+def windows_sql(grouped: str, progressions: Sequence[Progression], max_rows: int, *, is_joined: bool) -> str:
+    """The columns of `Store.windows`, in their order and at most so many, of what `grouped_sql` gave (`is_joined`: for
+    several groups)."""
     begins = "key"
     if len(progressions) == 1:
         ((first, _, every),) = progressions
         begins = f"CAST({first:d} + key * {every:d} AS BIGINT)"
+    group, others = ('"group"', '"group", key') if is_joined else ('0::BIGINT AS "group"', "key")
     return (
-        f'SELECT "group", {begins} AS at_ns, * EXCLUDE ("group", key) FROM ({grouped}) '  # noqa: S608
+        f"SELECT {group}, {begins} AS at_ns, * EXCLUDE ({others}) FROM ({grouped}) "  # noqa: S608
         f"ORDER BY 1, 2 LIMIT {max_rows:d}"
     )
 
