@@ -22,6 +22,7 @@ from uvicorn.server import ServerState
 from headwater.logs import Log
 from headwater.settings import WebSettings
 from headwater.web.headers import Heads
+from headwater.web.request_line import METHODS, mended
 from headwater.web.upgrade import Upgrade
 
 log = Log(__name__)
@@ -86,6 +87,10 @@ class HttpConnection(HttpToolsProtocol):
         self._watched: Watch | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._undrained_bytes = 0
+        self._begun_line: bytes | None = b""
+        """What has come of a request's first line; None once it is past."""
+        # For headers; the first line is mended here.
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True, lenient_optional_cr_before_lf=True)
 
     @property
     def is_streaming(self) -> bool:
@@ -115,6 +120,12 @@ class HttpConnection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing() or self._ignores_input:
             return
+        if self._begun_line is not None:
+            data = self._mend_line(data)
+            if not data:
+                self._input = Phase.HEAD
+                self._watch()
+                return
         if self._input is Phase.BODY:
             self._framing_bytes += len(data)
         else:
@@ -133,6 +144,19 @@ class HttpConnection(HttpToolsProtocol):
         elif self._input is Phase.BODY and self._framing_bytes > MAX_FRAMING_BYTES:
             self.transport.close()
         self._watch()
+
+    def _mend_line(self, data: bytes) -> bytes:
+        """What comes at the beginning of a request. A first line that has not come whole yet is held back."""
+        assert self._begun_line is not None
+        data = self._begun_line + data
+        end = data.find(b"\n")
+        if end < 0 and data.startswith(METHODS) and len(data) < MAX_HEAD_BYTES:
+            self._begun_line = data
+            return b""
+        self._begun_line = b""
+        if end < 0 or (data.count(b" ", 0, end) <= 2 and data[end - 1 : end] == b"\r"):
+            return data
+        return mended(data[:end]) + data[end:]
 
     def eof_received(self) -> None:
         self.loop.call_soon(self._watch)  # the transport closes itself after this
@@ -153,6 +177,7 @@ class HttpConnection(HttpToolsProtocol):
             self._head_bytes = 0
         self._messages += 1
         self._input = Phase.HEAD
+        self._begun_line = None
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._input is Phase.HEAD:  # and no trailer, which nobody would read
@@ -176,6 +201,7 @@ class HttpConnection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._input = Phase.IDLE
+        self._begun_line = b""
         super().on_message_complete()
 
     # -- another protocol ------------------------------------------------------------------------------------

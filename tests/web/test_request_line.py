@@ -1,0 +1,87 @@
+"""Requests that are not quite HTTP, as devices in the field send them."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headwater.web.request_line import mended
+from server import ChannelKeys, Server
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (b"GET /update?status=all is well HTTP/1.1\r", b"GET /update?status=all%20is%20well HTTP/1.1\r"),
+        (b"GET /a b  HTTP/1.0", b"GET /a%20b HTTP/1.0\r"),
+        (b"GET /a HTTP/1.1\r", b"GET /a HTTP/1.1\r"),
+        (b"GET /a HTTP/1.1", b"GET /a HTTP/1.1\r"),
+        (b"GET /a b", b"GET /a b"),
+        (b"GET /a b HTTP/2.0\r", b"GET /a b HTTP/2.0\r"),
+        (b"PATCH /a b HTTP/1.1\r", b"PATCH /a b HTTP/1.1\r"),
+        (b"this is not HTTP at all", b"this is not HTTP at all"),
+    ],
+)
+def test_spaces_in_the_address(line: bytes, expected: bytes) -> None:
+    assert mended(line) == expected
+
+
+@given(st.binary(max_size=80))
+def test_no_other_line_is_touched(line: bytes) -> None:
+    assert mended(line) == line or line.startswith((b"GET /", b"POST /", b"PUT /", b"DELETE /", b"HEAD /"))
+
+
+def update(channel: ChannelKeys, rest: bytes) -> bytes:
+    return b"GET /update?api_key=" + channel.write_key.encode() + rest
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        b"&field1=1&status=all is well HTTP/1.1\r\nHost: api.thingspeak.com\r\nConnection: close\r\n\r\n",
+        b"&field1=1&status=all is well HTTP/1.1\nHost: api.thingspeak.com\nConnection: close\n\n",
+        b"&field1=1&status=all%20is%20well HTTP/1.0\n\n",
+    ],
+)
+def test_rough_requests_are_answered(server: Server, channel: ChannelKeys, rest: bytes) -> None:
+    answer = server.raw_call(update(channel, rest))
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert answer.endswith(b"\r\n\r\n1")
+    (entry,) = server.feeds(channel, status="true")
+    assert (entry["field1"], entry["status"]) == ("1", "all is well")
+
+
+def test_a_line_may_come_in_pieces(server: Server, channel: ChannelKeys) -> None:
+    request = update(channel, b"&field1=1&status=all is well HTTP/1.1\nHost: x\nConnection: close\n\n")
+    with socket.create_connection(("127.0.0.1", server.http_port), timeout=20) as client:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for start in range(0, len(request), 7):
+            client.sendall(request[start : start + 7])
+        answer = b""
+        while chunk := client.recv(65_536):
+            answer += chunk
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert server.feeds(channel, status="true")[0]["status"] == "all is well"
+
+
+def test_on_a_connection_that_is_kept(server: Server, channel: ChannelKeys) -> None:
+    with socket.create_connection(("127.0.0.1", server.http_port), timeout=20) as client:
+        for number in range(1, 4):
+            client.sendall(update(channel, b"&status=it is %d HTTP/1.1\r\nHost: x\r\n\r\n" % number))
+            answer = client.recv(65_536)
+            while not answer.partition(b"\r\n\r\n")[2]:
+                answer += client.recv(65_536)
+            assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+            assert answer.endswith(b"\r\n\r\n%d" % number)
+    assert [entry["status"] for entry in server.feeds(channel, status="true")] == ["it is 1", "it is 2", "it is 3"]
+
+
+def test_post_with_line_feeds_alone(server: Server, channel: ChannelKeys) -> None:
+    body = b"field1=7&api_key=%b " % channel.write_key.encode()
+    head = b"POST /update HTTP/1.1\nHost: x\nContent-Type: text/html\nContent-Length: %d\nConnection: close\n\n" % len(
+        body
+    )
+    assert server.raw_call(head + body).endswith(b"\r\n\r\n1")
