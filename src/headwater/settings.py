@@ -509,6 +509,7 @@ class ThingSpeakSettings:
     max_field_bytes: int = setting(255, Whole(16, 65_535, "bytes"), "Longest value of one field or status.")
     max_message_bytes: int = setting(3000, Whole(256, _MIB, "bytes"), "Largest update, by HTTP or MQTT.")
     max_results: int = setting(8000, Whole(1, 1_000_000, "entries"), "Most entries in one answer.")
+    max_bulk_entries: int = setting(14_400, Whole(1, 1_000_000, "entries"), "Most entries in one bulk update.")
 
 
 @dataclass(frozen=True, slots=True)

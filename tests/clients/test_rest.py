@@ -298,7 +298,7 @@ class TestChannels:
         answer = server.call("PATCH", f"/channels/{channel.id}/feeds.json")
         assert answer.status == 405
         assert answer.json()["error"]["error_code"] == "error_method_invalid"
-        assert answer.headers["Allow"] == "GET, HEAD"
+        assert answer.headers["Allow"] == "GET, HEAD, DELETE"
 
     def test_head_of_a_read(self, server: Server, channel: ChannelKeys) -> None:
         answer = server.call("HEAD", f"/channels/{channel.id}/feeds.json", api_key=channel.read_key)

@@ -190,3 +190,15 @@ def test_refused(server: Server, filled: ChannelKeys, path: str) -> None:
         answer = server.call("GET", f"/channels/{filled.id}/{path}", **query)
         assert (answer.status, answer.body) == (400, b"-1")
     assert server.call("GET", f"/channels/99999999/{path}").status == 404
+
+
+def test_charts_for_other_sites(server: Server, filled: ChannelKeys) -> None:
+    path = f"/channels/{filled.id}/charts/2"
+    answer = server.call("GET", path, api_key=filled.read_key, results=2, title="<b>")
+    assert (answer.status, answer.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert answer.body.count(b"<circle") == 2
+    assert b"&lt;b&gt;" in answer.body
+    assert "X-Frame-Options" not in answer.headers
+    assert "script-src" not in answer.headers["Content-Security-Policy"]
+    assert server.call("GET", path).status == 400
+    assert server.call("GET", f"/channels/{filled.id}/charts/9", api_key=filled.read_key).status == 404

@@ -124,13 +124,17 @@ class Access:
             return True
         if key is None:
             return False
-        key_hash = hash_of(key)
-        if channel.id in (self._known.read_keys.get(key_hash), self._known.write_keys.get(key_hash)):
+        if self.opens(channel, key):
             return True
         owner = self.account_of_key(key)
         return owner is not None and owner.id == channel.account_id
 
     # MQTT
+
+    def opens(self, channel: Channel, key: str) -> bool:
+        """Whether a text is one of a channel's keys, to read or to write."""
+        key_hash = hash_of(key)
+        return channel.id in (self._known.read_keys.get(key_hash), self._known.write_keys.get(key_hash))
 
     def device(self, device_id: int) -> MqttDevice | None:
         known = self._known.devices.get(device_id)

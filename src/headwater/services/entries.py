@@ -67,6 +67,7 @@ def _text_of(number: Value | None, text: Value | None) -> str | None:
 
 _TIME_IS_TAKEN = "the channel has an entry of that time already; send another created_at, or none"
 _MOST_BETWEEN = 10_000
+"""Entries with other numbers that may lie, by their times, between those that are looked for."""
 _NEXT_FREE_NS = 1_000_000_000
 """Times of receipt are counted up from the last one within this distance; beyond it, the clock was set back."""
 
@@ -100,14 +101,17 @@ class _Numbering:
 class DatedWrite(Promise):
     """An entry with a time that others may have already; resolves once it is on disk, or with Conflict."""
 
-    __slots__ = ("channel", "entry", "now_ns", "numbering", "update")
+    __slots__ = ("channel", "entry", "is_told", "now_ns", "numbering", "update")
 
-    def __init__(self, channel: Channel, numbering: _Numbering, update: EntryUpdate, now_ns: int) -> None:
+    def __init__(
+        self, channel: Channel, numbering: _Numbering, update: EntryUpdate, now_ns: int, is_told: bool
+    ) -> None:
         super().__init__()
         self.channel = channel
         self.numbering = numbering
         self.update = update
         self.now_ns = now_ns
+        self.is_told = is_told
         self.entry: Entry | None = None
         """Known from the moment it is taken in."""
 
@@ -158,14 +162,17 @@ class Entries:
 
     # -- writing ----------------------------------------------------------------------------------------------
 
-    def write(self, channel: Channel, update: EntryUpdate, now_ns: int) -> tuple[Entry, Receipt]:
+    def write(
+        self, channel: Channel, update: EntryUpdate, now_ns: int, *, is_told: bool = True
+    ) -> tuple[Entry, Receipt]:
         """Take one entry in; it exists once the receipt resolves. As `append`, and answers the entry too."""
-        receipt = self.append(channel, update, now_ns)
+        receipt = self.append(channel, update, now_ns, is_told=is_told)
         numbering = self._numbering[channel.id]
         return Entry(numbering.last_id, numbering.last_at_ns, update.fields, *update[1:5]), receipt
 
-    def append(self, channel: Channel, update: EntryUpdate, now_ns: int) -> Receipt:
-        """Take one entry in; it exists once the receipt resolves. Raises what `Ingest.write` raises.
+    def append(self, channel: Channel, update: EntryUpdate, now_ns: int, *, is_told: bool = True) -> Receipt:
+        """Take one entry in; it exists once the receipt resolves. Raises what `Ingest.write` raises. `is_told`: whether
+        those who `watch` learn of it.
 
         An entry without a time of its own gets `now_ns` or one of the nanoseconds that follow: times are unique in a
         channel. For an update with `created_at_ns` that is not `is_newest`, use `write_dated`.
@@ -196,7 +203,7 @@ class Entries:
                 values[_TEXT_NAMES[number]] = text
         if update[1:5] != _NOTHING_ELSE:
             self._add_location_and_status(values, update)
-        receipt = self._ingest.write(Record(numbering.key, at_ns, values))
+        receipt = self._ingest.write(Record(numbering.key, at_ns, values), is_told)
         numbering.last_id = entry_id
         numbering.last_at_ns = at_ns
         if at_ns > numbering.newest_at_ns:
@@ -234,13 +241,13 @@ class Entries:
         numbering = self._numbering_of(channel.id)
         return at_ns > numbering.newest_at_ns and channel.id not in self._dated
 
-    def write_dated(self, channel: Channel, update: EntryUpdate, now_ns: int) -> DatedWrite:
+    def write_dated(self, channel: Channel, update: EntryUpdate, now_ns: int, *, is_told: bool = True) -> DatedWrite:
         """Take in an entry with a time of its own, if no other has that time; who comes first gets it.
 
         The answer resolves once the entry is on disk; with Conflict when the time is taken, BadRequest when it cannot
         be stored, NotFound when the channel was cleared meanwhile, or what `append` raises.
         """
-        write = DatedWrite(channel, self._numbering_of(channel.id), update, now_ns)
+        write = DatedWrite(channel, self._numbering_of(channel.id), update, now_ns, is_told)
         at_ns = update.created_at_ns
         assert at_ns is not None
         if not AT_NS_MIN < at_ns < AT_NS_MAX:
@@ -298,7 +305,7 @@ class Entries:
 
     def _append_dated(self, write: DatedWrite) -> None:
         try:
-            write.entry, receipt = self.write(write.channel, write.update, write.now_ns)
+            write.entry, receipt = self.write(write.channel, write.update, write.now_ns, is_told=write.is_told)
         except HeadwaterError as error:
             write.resolve(error)
         else:

@@ -149,8 +149,8 @@ class Ingest:
         """Call `callback` once there is room again, in the order of asking and while there is room."""
         self._room_listeners.append(callback)
 
-    def write(self, record: Record) -> Receipt:
-        """Take one record in. The answer resolves when it is on disk.
+    def write(self, record: Record, is_told: bool = True) -> Receipt:
+        """Take one record in. The answer resolves when it is on disk. `is_told`: whether those who `watch` learn of it.
 
         Raises BadRequest for a value or time that no series can hold, Overloaded when far too much is waiting. Then
         nothing of the record is taken, and no series is made for it.
@@ -192,14 +192,14 @@ class Ingest:
         if receipt.points >= self._full_at_points:
             self.is_full = True
         if record.key.bucket_id in self._followed:
-            self._follow(receipt, record)
+            self._follow(receipt, record, is_told)
         if receipt.points >= self._limits.flush_points and self._committing is None:
             self._flush()
         return receipt
 
-    def _follow(self, receipt: Receipt, record: Record) -> None:
+    def _follow(self, receipt: Receipt, record: Record, is_told: bool) -> None:
         bucket_id = record.key.bucket_id
-        if bucket_id in self._observers:
+        if is_told and bucket_id in self._observers:
             receipt.observed.append(record)
         if width_ns := self._marked.get(bucket_id):
             begins_ns = record.at_ns - record.at_ns % width_ns

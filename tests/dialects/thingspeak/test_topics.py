@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from headwater.dialects.thingspeak.mqtt import (
+from headwater.dialects.thingspeak.forms import Form
+from headwater.dialects.thingspeak.topics import (
     PublishTopic,
     SubscribeFilter,
     parse_publish_topic,
@@ -45,6 +46,18 @@ def test_no_publish_topics(topic: str) -> None:
         ("channels/7/subscribe", SubscribeFilter(7, is_field=False)),
         ("channels/7/subscribe/fields/field1", SubscribeFilter(7, is_field=True)),
         ("channels/7/subscribe/fields/+", SubscribeFilter(7, is_field=True)),
+        ("channels/7/subscribe/json", SubscribeFilter(7, is_field=False, ending="/json")),
+        ("channels/7/subscribe/xml/0123456789ABCDEF", SubscribeFilter(7, False, "/xml/0123456789ABCDEF")),
+        ("channels/7/subscribe/fields/field1/0123456789ABCDEF", SubscribeFilter(7, True, "/0123456789ABCDEF")),
+        ("channels/7/subscribe/fields/+/0123456789ABCDEF", SubscribeFilter(7, True, "/0123456789ABCDEF")),
+        ("channels/7/subscribe/0123456789ABCDEF", None),
+        ("channels/7/subscribe/json/+", None),
+        ("channels/7/subscribe/json/#", None),
+        ("channels/7/subscribe/json/", None),
+        ("channels/7/subscribe/json/0123456789abcdef", None),
+        ("channels/7/subscribe/json/0123456789ABCDEF/x", None),
+        ("channels/7/subscribe/fields/+/+", None),
+        ("channels/7/subscribe/txt", None),
         ("channels/+/subscribe", None),
         ("channels/7/#", None),
         ("channels/7/subscribe/#", None),
@@ -55,3 +68,12 @@ def test_no_publish_topics(topic: str) -> None:
 )
 def test_subscribe_filters(topic_filter: str, parsed: SubscribeFilter | None) -> None:
     assert parse_subscribe_filter(topic_filter) == parsed
+
+
+def test_what_a_filter_asks_for() -> None:
+    key = "0123456789ABCDEF"
+    assert (SubscribeFilter(7, False).form, SubscribeFilter(7, False).key) == (Form.JSON, None)
+    assert SubscribeFilter(7, False, "/csv").form is Form.CSV
+    assert SubscribeFilter(7, False, f"/xml/{key}").form is Form.XML
+    assert SubscribeFilter(7, False, f"/xml/{key}").key == key
+    assert SubscribeFilter(7, True, f"/{key}").key == key

@@ -43,6 +43,8 @@ class Call(NamedTuple):
     parameters: Mapping[str, str]
     key: str | None
     form: Form
+    body: bytes
+    """What is not among the parameters: only where a path takes more than those."""
 
     def respond(self, body: bytes) -> Response:
         """An answer in the form that was asked for; JSON as a call of a function of the page's, where one is named."""
@@ -67,12 +69,15 @@ class Endpoint:
         max_body_bytes: int,
         form: Form = Form.JSON,
         refusal: bytes | None = None,
+        has_own_body: bool = False,
     ) -> None:
-        """`refusal`: what stands for every error, where clients know nothing else."""
+        """`refusal`: what stands for every error, where clients know nothing else. `has_own_body`: the handler reads
+        the body itself; parameters are those of the query."""
         self._handlers = handlers
         self._max_body_bytes = max_body_bytes
         self._form = form
         self._refusal = refusal
+        self._has_own_body = has_own_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
@@ -98,9 +103,10 @@ class Endpoint:
         if len(body) > self._max_body_bytes:
             raise TooLarge(f"The body has {len(body)} bytes; at most {self._max_body_bytes} are taken here.")
         content_type = request.headers.get("content-type", "")
-        parameters = parse_parameters(request.scope["query_string"], content_type, body)
+        own_body = body if self._has_own_body else b""
+        parameters = parse_parameters(request.scope["query_string"], content_type, b"" if self._has_own_body else body)
         key = find_key(parameters, request.headers.raw) or _authorization_key(request.headers.get("authorization", ""))
-        return await handler(Call(request.path_params, parameters, key, self._form))
+        return await handler(Call(request.path_params, parameters, key, self._form, own_body))
 
     def _render_error(self, error: HeadwaterError) -> Response:
         problem = problem_of(error)
@@ -122,8 +128,8 @@ def _authorization_key(header: str) -> str | None:
     return match[1] if match else None
 
 
-def json_response(value: object) -> Response:
-    return Response(to_json(value), media_type="application/json")
+def json_response(value: object, status: int = 200) -> Response:
+    return Response(to_json(value), status, media_type="application/json")
 
 
 def refuse_write() -> Response:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from starlette.routing import BaseRoute, Route
 
@@ -21,20 +21,50 @@ MAX_SETTINGS_BYTES = 65_536
 def routes(services: Services, settings: Settings) -> Sequence[BaseRoute]:
     """Every path of the dialect. Singular aliases (`/feed`, `/field/N`) are all that the Node and Java clients use."""
     limits = write_limits(settings)
-    writes = Writes(services, limits)
+    writes = Writes(services, limits, settings.thingspeak.max_bulk_entries)
     reads = Reads(services, settings.thingspeak.max_results)
     channels = Channels(services)
     write_bytes = limits.max_message_bytes
     both = ("GET", "POST")
     text = Endpoint(dict.fromkeys(both, writes.update_text), write_bytes, Form.TEXT, refusal=REFUSED_WRITE)
     json = Endpoint(dict.fromkeys(both, writes.update_json), write_bytes)
+    xml = Endpoint(dict.fromkeys(both, writes.update_xml), write_bytes, Form.XML)
+    bulk_bytes = settings.web.max_body_bytes
     return [
         Route("/update", text),
         Route("/update.json", json),
-        Route("/channels.json", Endpoint({"POST": channels.create_channel}, MAX_SETTINGS_BYTES)),
+        Route("/update.xml", xml),
+        Route(
+            "/channels/{channel_id}/bulk_update.json",
+            Endpoint({"POST": writes.bulk_json}, bulk_bytes, has_own_body=True),
+        ),
+        Route(
+            "/channels/{channel_id}/bulk_update.csv",
+            Endpoint({"POST": writes.bulk_csv}, bulk_bytes, has_own_body=True),
+        ),
+        *_of_channels(channels, reads),
         *_below_channel(reads),
-        Route("/channels/{channel_id}.json", Endpoint(_of_reading(channels.show_channel), MAX_SETTINGS_BYTES)),
+        Route(
+            "/channels/{channel_id}/charts/{field}",
+            Endpoint(_of_reading(reads.chart), MAX_SETTINGS_BYTES, Form.TEXT),
+        ),
     ]
+
+
+def _of_channels(channels: Channels, reads: Reads) -> Iterator[Route]:
+    """Channels and people, in the two forms that they have."""
+    for form in (Form.JSON, Form.XML):
+
+        def route(path: str, handlers: Mapping[str, Handler], form: Form = form) -> Route:
+            return Route(f"{path}{form.extension}", Endpoint(handlers, MAX_SETTINGS_BYTES, form))
+
+        one = _of_reading(channels.show) | {"PUT": channels.update, "DELETE": channels.delete}
+        yield route("/channels", _of_reading(channels.list_own) | {"POST": channels.create})
+        yield route("/channels/public", _of_reading(channels.list_public))
+        yield route("/channels/{channel_id}", one)
+        yield route("/channels/{channel_id}/feeds", _of_reading(reads.feeds) | {"DELETE": channels.clear})
+        yield route("/users/{user}", _of_reading(channels.user))
+        yield route("/users/{user}/channels", _of_reading(channels.user_channels))
 
 
 def _below_channel(reads: Reads) -> Iterator[Route]:

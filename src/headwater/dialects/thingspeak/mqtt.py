@@ -1,24 +1,19 @@
 """ThingSpeak's topics: who may publish and subscribe where, and what subscribers get. Knows no connection.
 
 Publish: `channels/<id>/publish` and `.../publish/fields/field<N>`, by the rights of the principal, or with the
-channel's write key as a last level. Subscribe: `channels/<id>/subscribe`, `.../subscribe/fields/field<N>` and
-`.../subscribe/fields/+`, by rights. MQTT 3.1.1 has no way to refuse a publish, so refusals are kept for the owner.
+channel's write key as a last level. Subscribe: `channels/<id>/subscribe`, also with `/json`, `/xml` or `/csv`,
+`.../subscribe/fields/field<N>` and `.../subscribe/fields/+`, by rights, of a public channel, or with one of the
+channel's keys as a last level. MQTT 3.1.1 has no way to refuse a publish, so refusals are kept for the owner.
 """
 
 from __future__ import annotations
 
 import hmac
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
-from headwater.dialects.thingspeak.parse import (
-    WriteLimits,
-    parse_field_number,
-    parse_field_publish,
-    parse_publish,
-    write_limits,
-)
-from headwater.dialects.thingspeak.render import render_update, to_json
+from headwater.dialects.thingspeak.pages import render_update_as
+from headwater.dialects.thingspeak.parse import WriteLimits, parse_field_publish, parse_publish, write_limits
+from headwater.dialects.thingspeak.topics import SubscribeFilter, parse_publish_topic, parse_subscribe_filter
 from headwater.errors import RequestError
 from headwater.model.entry import Entry, EntryUpdate
 from headwater.model.principal import Principal, PrincipalKind
@@ -30,55 +25,6 @@ from headwater.registry.entities import Channel
 from headwater.services import Services
 from headwater.services.dialect import Deliver, TopicSpace
 from headwater.settings import Settings
-
-
-class PublishTopic(NamedTuple):
-    channel_id: int
-    field: int | None
-    key: str | None
-
-
-class SubscribeFilter(NamedTuple):
-    channel_id: int
-    is_field: bool
-
-
-def parse_publish_topic(topic: str) -> PublishTopic | None:
-    """A topic to publish to, such as `channels/7/publish`, or None when it is none."""
-    match topic.split("/"):
-        case ["channels", channel_id, "publish"]:
-            field, key = None, None
-        case ["channels", channel_id, "publish", "fields", name]:
-            field, key = _field(name), None
-        case ["channels", channel_id, "publish", key]:
-            field = None
-        case ["channels", channel_id, "publish", "fields", name, key]:
-            field = _field(name)
-        case _:
-            return None
-    if not _is_id(channel_id) or field == 0:
-        return None
-    return PublishTopic(int(channel_id), field, key)
-
-
-def parse_subscribe_filter(topic_filter: str) -> SubscribeFilter | None:
-    """A filter that may be subscribed to, or None when it is none."""
-    match topic_filter.split("/"):
-        case ["channels", channel_id, "subscribe"] if _is_id(channel_id):
-            return SubscribeFilter(int(channel_id), is_field=False)
-        case ["channels", channel_id, "subscribe", "fields", name] if _is_id(channel_id):
-            return SubscribeFilter(int(channel_id), is_field=True) if name == "+" or _field(name) else None
-        case _:
-            return None
-
-
-def _is_id(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= 18
-
-
-def _field(name: str) -> int:
-    """The number of `field<N>`, 0 when it is no field."""
-    return (parse_field_number(name) or 0) if name.startswith("field") else 0
 
 
 class ThingSpeakTopics(TopicSpace):
@@ -164,8 +110,15 @@ class ThingSpeakTopics(TopicSpace):
         if parsed is None:
             return _NO_SUBSCRIBE_FILTER
         channel = self._services.access.channel(parsed.channel_id)
-        if channel is not None and principal.may_subscribe(channel.id, channel.account_id):
-            return None
+        if channel is not None:
+            if parsed.key is not None:
+                if self._services.access.opens(channel, parsed.key):
+                    return None
+                return NotGranted(f"the key in the topic is none of channel {parsed.channel_id}'s")
+            if principal.may_subscribe(channel.id, channel.account_id):
+                return None
+            if channel.settings.is_public and principal.kind is not PrincipalKind.DEVICE:
+                return None  # which has its rights one by one
         return NotGranted(f"no right to subscribe to channel {parsed.channel_id}: {_WHY_NO_MESSAGES[principal.kind]}")
 
     def subscribed(self, topic_filter: str) -> None:
@@ -193,14 +146,15 @@ class ThingSpeakTopics(TopicSpace):
             self._unwatch.pop(parsed.channel_id)()
 
     def _publish_entry(self, channel_id: int, entry: Entry) -> None:
-        """What subscribers get: the whole entry, and each field that was sent, as text."""
-        filters = self._filters[channel_id]
-        topic = f"channels/{channel_id}/subscribe"
-        if SubscribeFilter(channel_id, is_field=False) in filters:
-            self._deliver(topic, to_json(render_update(channel_id, entry)))
-        if SubscribeFilter(channel_id, is_field=True) in filters:
-            for number, text in entry.fields.items():
-                self._deliver(f"{topic}/fields/field{number}", text.encode())
+        """What subscribers get: the whole entry in their form, and each field that was sent, as text. The topic is what
+        they subscribed to, with a key in it too: their libraries look for the very text."""
+        base = f"channels/{channel_id}/subscribe"
+        for wanted in self._filters[channel_id]:
+            if wanted.is_field:
+                for number, text in entry.fields.items():
+                    self._deliver(f"{base}/fields/field{number}{wanted.ending}", text.encode())
+            else:
+                self._deliver(f"{base}{wanted.ending}", render_update_as(channel_id, entry, wanted.form))
 
 
 _WHY_NOT = {
@@ -222,7 +176,8 @@ _WHY_NO_MESSAGES = {
 }
 """Why somebody may not subscribe to a channel, whether it exists or not."""
 _NO_SUBSCRIBE_FILTER = NotGranted(
-    "no right to subscribe to this topic: below channels/ there is only channels/<id>/subscribe[/fields/field<N>]"
+    "no right to subscribe to this topic: below channels/ there is only "
+    "channels/<id>/subscribe[/json|/xml|/csv|/fields/field<N>][/<read key>]"
 )
 
 

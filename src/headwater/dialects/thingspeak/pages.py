@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from headwater.dialects.thingspeak.aggregation import Bucket, round_text
 from headwater.dialects.thingspeak.forms import Form
 from headwater.dialects.thingspeak.read_query import ReadQuery
-from headwater.dialects.thingspeak.render import render_feed_channel, render_time, to_json
+from headwater.dialects.thingspeak.render import render_feed_channel, render_time, render_update, to_json
 from headwater.dialects.thingspeak.xml import to_xml
 from headwater.model.entry import Entry
 from headwater.registry.entities import Channel
@@ -118,6 +118,17 @@ def render_bare(text: str | None, parameters: Mapping[str, str], query: ReadQuer
     """A value alone, between the texts that were asked for around it."""
     value = "" if text is None else round_text(text, query.decimals)
     return f"{parameters.get('prepend', '')}{value}{parameters.get('append', '')}".encode()
+
+
+def render_update_as(channel_id: int, entry: Entry, form: Form) -> bytes:
+    """One entry as MQTT subscribers get it; as CSV a line without the names of its columns."""
+    row = render_update(channel_id, entry)
+    if form is Form.XML:
+        return to_xml("feed", {**row, "id": None})
+    if form is Form.JSON:
+        return to_json(row)
+    del row["channel_id"]
+    return _to_csv(Page(None, list(row), [row])).partition(b"\n")[2].rstrip(b"\n")
 
 
 def _to_csv(page: Page) -> bytes:

@@ -25,15 +25,16 @@ def parse_parameters(query: bytes, content_type: str, body: bytes) -> dict[str, 
     The body is JSON when it says so or begins like an object, else a form, whatever its content type says:
     clients send forms with unrelated ones. Raises BadRequest.
     """
-    parameters = _parse_form(query)
+    parameters = parse_form(query)
     if "json" in content_type or body.lstrip()[:1] == b"{":
         parameters.update(_parse_json(body))
     elif body:
-        parameters.update(_parse_form(body))
+        parameters.update(parse_form(body))
     return parameters
 
 
-def _parse_form(form: bytes) -> dict[str, str]:
+def parse_form(form: bytes) -> dict[str, str]:
+    """A query or a form. Raises BadRequest."""
     try:
         text = form.decode()
         pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=MAX_PARAMETERS)
@@ -58,13 +59,14 @@ def _parse_json(body: bytes) -> dict[str, str]:
         if isinstance(value, bool):
             parameters[name] = "true" if value else "false"
         elif isinstance(value, str):
-            if not _is_encodable(value):
+            if not is_encodable(value):
                 raise BadRequest("the JSON body holds a lone surrogate")
             parameters[name] = value
     return parameters
 
 
-def _is_encodable(text: str) -> bool:
+def is_encodable(text: str) -> bool:
+    """Whether it has no half of a surrogate pair, which JSON can spell and UTF-8 cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:

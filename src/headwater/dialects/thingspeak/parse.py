@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, tzinfo
 from urllib.parse import unquote_plus
 
@@ -30,6 +30,14 @@ _OTHERS = {
     "created_at": "created_at",
 }
 _IGNORED_FIELD = re.compile(r"(?:field)?[1-9][0-9]*")
+
+
+_SETTINGS = {"public_flag": "is_public"}
+"""What a parameter is called here, where that differs."""
+_SETTING_NAMES = {
+    *("name", "description", "latitude", "longitude", "elevation"),
+    *("public_flag", "url", "github_url", "metadata", "tags"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +149,19 @@ def parse_channel_settings(parameters: Mapping[str, str]) -> ChannelSettings:
         metadata=parameters.get("metadata", ""),
         tags=tuple(dict.fromkeys(tag.strip() for tag in parameters.get("tags", "").split(",") if tag.strip())),
     )
+
+
+def parse_changed_settings(parameters: Mapping[str, str], before: ChannelSettings) -> ChannelSettings:
+    """The parameters of `PUT /channels/<id>.json`: what is not named stays as it was; an empty field has no name."""
+    given = parse_channel_settings(parameters)
+    fields = {
+        n: name
+        for n in FIELD_NUMBERS
+        if (name := (given.fields.get(n, "") if f"field{n}" in parameters else before.fields.get(n, "")))
+    }
+    names = _SETTING_NAMES & parameters.keys()
+    changed = {_SETTINGS.get(name, name): getattr(given, _SETTINGS.get(name, name)) for name in names}
+    return replace(before, fields=fields, **changed)
 
 
 def parse_field_number(text: str) -> int | None:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Collection, Sequence
 
 from starlette.responses import Response
 
-from headwater.dialects.thingspeak.aggregation import aggregate, parse_number
+from headwater.dialects.thingspeak.aggregation import Bucket, aggregate, parse_number
 from headwater.dialects.thingspeak.callers import Callers
+from headwater.dialects.thingspeak.chart import parse_look, render_chart
 from headwater.dialects.thingspeak.endpoint import Call, refuse_read
 from headwater.dialects.thingspeak.forms import Form
 from headwater.dialects.thingspeak.pages import (
@@ -31,6 +32,10 @@ RENDERED_AT_ONCE = 200
 """Entries that are rendered on the event loop; more are rendered beside it."""
 _DAY_NS = 86_400_000_000_000
 _MAX_ENTRY_ID_DIGITS = 18
+_CHART_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'",
+    "Referrer-Policy": "no-referrer",  # a key may stand in the address
+}
 
 
 class Reads:
@@ -55,12 +60,7 @@ class Reads:
         last_entry_id = self._services.entries.last_entry_id(channel.id)
 
         def page() -> Page:
-            kept = [entry for entry in entries if _is_within(entry, numbers, query)]
-            if query.aggregation is None:
-                return feed_page(channel, last_entry_id, kept, numbers, query, call.form)
-            most = max(query.results, 1)
-            buckets = aggregate(kept, query.aggregation, numbers, query.decimals, most)
-            return feed_page(channel, last_entry_id, buckets, numbers, query, call.form)
+            return feed_page(channel, last_entry_id, _shown(entries, numbers, query), numbers, query, call.form)
 
         return await self._render(call, page, len(entries))
 
@@ -74,6 +74,25 @@ class Reads:
             query = query._replace(start_ns=now_ns - _DAY_NS, results=self._max_results)
         entries = await self._read(channel, query)
         return await self._render(call, lambda: status_page(channel, entries, query, call.form), len(entries))
+
+    async def chart(self, call: Call) -> Response:
+        """A page with one field's chart, for frames of other sites."""
+        channel = self._callers.readable(call)
+        if channel is None:
+            return refuse_read()
+        number = _field_of(call)
+        assert number is not None
+        query = parse_read_query(call.parameters, self._clock_ns(), self._max_results)
+        entries = await self._read(channel, query)
+        name = channel.settings.fields.get(number, f"Field {number}")
+        look = parse_look(call.parameters, channel.settings.name, name, query.zone)
+
+        def render() -> bytes:
+            shown = ((entry.at_ns, entry.fields.get(number, "")) for entry in _shown(entries, [number], query))
+            points = [(at_ns, value) for at_ns, text in shown if (value := parse_number(text)) is not None]
+            return render_chart(points, look)
+
+        return Response(await self._services.query.run(render), headers=_CHART_HEADERS, media_type="text/html")
 
     async def _render(self, call: Call, page: Callable[[], Page], count: int) -> Response:
         def render() -> bytes:
@@ -167,6 +186,14 @@ def _field_of(call: Call) -> int | None:
     if number is None:
         raise NotFound("A channel has field1 to field8.")
     return number
+
+
+def _shown(entries: Sequence[Entry], numbers: Collection[int], query: ReadQuery) -> list[Entry] | list[Bucket]:
+    """What is left of the entries that were read, or what is made of it."""
+    kept = [entry for entry in entries if _is_within(entry, numbers, query)]
+    if query.aggregation is None:
+        return kept
+    return aggregate(kept, query.aggregation, numbers, query.decimals, max(query.results, 1))
 
 
 def _is_within(entry: Entry, numbers: Collection[int], query: ReadQuery) -> bool:

@@ -16,7 +16,7 @@ import msgspec
 
 from headwater.dialects.thingspeak.read_query import ReadQuery
 from headwater.model.entry import FIELD_NUMBERS, Entry
-from headwater.registry.entities import Channel
+from headwater.registry.entities import Account, Channel
 
 Json = dict[str, Any]
 
@@ -114,6 +114,14 @@ def render_channel(channel: Channel, last_entry_id: int, *, with_keys: bool) -> 
     }
     if with_keys:
         rendered["api_keys"] = [{"api_key": key.key, "write_flag": key.allows_write} for key in channel.api_keys]
+    return rendered
+
+
+def render_user(account: Account, *, is_themselves: bool) -> Json:
+    """A person as others see them; what thingspeak.com shows besides to them alone is not kept here."""
+    rendered: Json = {"id": account.id, "login": account.name, "created_at": _render_datetime(account.created_at)}
+    if is_themselves:
+        rendered |= {"email": None, "website": None, "bio": None}
     return rendered
 
 

@@ -9,6 +9,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 # A '+' that was not percent-encoded arrives as a space: "2026-01-02T03:04:05 01:00" means "+01:00".
 _LOST_PLUS = re.compile(r"(.*\d\d:\d\d(?::\d\d(?:\.\d+)?)?) (\d\d:?\d\d)")
+_SECONDS = re.compile(r"[0-9]{9,10}(?:\.[0-9]{1,9})?", re.ASCII)
+"""Since 1970: from 1973 to 2286. Fewer digits are a year or a date."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -28,6 +30,14 @@ def parse_zone(parameters: Mapping[str, str]) -> tzinfo | None:
         return timezone(timedelta(hours=float(parameters["offset"])))
     except (KeyError, ValueError, OverflowError):
         return None
+
+
+def parse_any_time_ns(text: str, zone: tzinfo) -> int | None:
+    """As `parse_time_ns`; whole or broken seconds since 1970 too."""
+    if _SECONDS.fullmatch(text.strip()):
+        whole, _, fraction = text.strip().partition(".")
+        return int(whole) * 1_000_000_000 + int(fraction.ljust(9, "0")[:9] or "0")
+    return parse_time_ns(text, zone)
 
 
 def parse_time_ns(text: str, zone: tzinfo) -> int | None:

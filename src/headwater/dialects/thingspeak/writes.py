@@ -1,29 +1,45 @@
-"""`/update`: an entry comes in, and its number goes out once it is on disk."""
+"""Writing: `/update`, of which an entry's number goes out once it is on disk, and bulk updates."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from starlette.responses import Response
 
+from headwater.dialects.thingspeak.bulk import BulkMessage, entry_updates, parse_bulk_csv, parse_bulk_json
 from headwater.dialects.thingspeak.callers import Callers
 from headwater.dialects.thingspeak.endpoint import Call, json_response, refuse_write
+from headwater.dialects.thingspeak.parameters import parse_form
 from headwater.dialects.thingspeak.parse import WriteLimits, json_number_fields, parse_update
 from headwater.dialects.thingspeak.render import render_update
 from headwater.dialects.thingspeak.times import parse_zone
+from headwater.dialects.thingspeak.xml import to_xml
+from headwater.errors import Conflict, NotAuthenticated, NotFound
 from headwater.model.entry import Entry
 from headwater.registry.entities import Channel
 from headwater.services import Services
+
+_TAKEN_IN_AT_ONCE = 200
+"""Of a bulk update: they take the event loop some milliseconds."""
 
 
 class Writes:
     """The handlers. Each takes a `Call` and answers a response or raises HeadwaterError."""
 
-    def __init__(self, services: Services, limits: WriteLimits, clock_ns: Callable[[], int] = time.time_ns) -> None:
+    def __init__(
+        self,
+        services: Services,
+        limits: WriteLimits,
+        max_bulk_entries: int,
+        clock_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
         self._services = services
         self._callers = Callers(services.access)
         self._limits = limits
+        self._max_bulk_entries = max_bulk_entries
         self._clock_ns = clock_ns
 
     async def update_text(self, call: Call) -> Response:
@@ -37,6 +53,13 @@ class Writes:
         channel, entry = written
         numbers = json_number_fields(call.parameters)
         return json_response(render_update(channel.id, entry, parse_zone(call.parameters), numbers))
+
+    async def update_xml(self, call: Call) -> Response:
+        written = await self._write(call)
+        if written is None:
+            return refuse_write()
+        channel, entry = written
+        return call.respond(to_xml("feed", render_update(channel.id, entry, parse_zone(call.parameters))))
 
     async def _write(self, call: Call) -> tuple[Channel, Entry] | None:
         """The stored entry, or None without a write key that is known."""
@@ -55,3 +78,39 @@ class Writes:
         await dated.wait()
         assert dated.entry is not None
         return channel, dated.entry
+
+    # -- many at once -------------------------------------------------------------------------------------------
+
+    async def bulk_json(self, call: Call) -> Response:
+        message = await self._services.query.run(lambda: parse_bulk_json(call.body))  # a megabyte takes 20 ms
+        return await self._bulk(call, message)
+
+    async def bulk_csv(self, call: Call) -> Response:
+        parameters = await self._services.query.run(lambda: {**call.parameters, **parse_form(call.body)})
+        return await self._bulk(call, parse_bulk_csv(parameters))
+
+    async def _bulk(self, call: Call, message: BulkMessage) -> Response:
+        """Take in what is new, and answer once all is on disk. An entry of a time that the channel has already is
+        passed over: who did not get the answer sends everything once more."""
+        channel = self._callers.channel(call)
+        key = message.write_api_key.strip() or call.key
+        owner = self._services.access.channel_of_write_key(key) if key else None
+        if owner is None or owner.id != channel.id:
+            raise NotAuthenticated("Please provide proper authentication details.")
+        now_ns = self._clock_ns()
+        updates = await self._services.query.run(
+            lambda: entry_updates(message, now_ns, self._limits, self._max_bulk_entries)
+        )
+        entries = self._services.entries
+        writes = []
+        for start in range(0, len(updates), _TAKEN_IN_AT_ONCE):
+            await self._services.ingest.room()
+            if self._services.access.channel(channel.id) is None:
+                raise NotFound("The channel was deleted meanwhile.")
+            portion = updates[start : start + _TAKEN_IN_AT_ONCE]
+            writes += [entries.write_dated(channel, update, now_ns, is_told=False) for update in portion]
+            await asyncio.sleep(0)  # others come in between
+        for write in writes:
+            with suppress(Conflict):
+                await write.wait()
+        return json_response({"success": True}, 202)

@@ -1,0 +1,145 @@
+"""Bulk writes: many entries in one request, as JSON or CSV. Pure; knows no channel.
+
+Entries have times of their own, or seconds since the entry before. A chain of those that follows no time ends now: a
+device sends what it has gathered until the moment of sending.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC
+from typing import NamedTuple
+
+import msgspec
+
+from headwater.dialects.thingspeak.parameters import find_key, is_encodable
+from headwater.dialects.thingspeak.parse import WriteLimits, parse_update
+from headwater.dialects.thingspeak.times import parse_any_time_ns
+from headwater.errors import BadRequest, TooLarge
+from headwater.model.entry import FIELD_NUMBERS, EntryUpdate
+
+_CSV_COLUMNS = (*(f"field{number}" for number in FIELD_NUMBERS), "latitude", "longitude", "elevation", "status")
+_TIME_FORMATS = ("absolute", "relative")
+_MAX_DELTA_S = 10**9
+"""31 years; an entry of longer ago has a time of its own."""
+
+
+class BulkUpdate(NamedTuple):
+    """One entry of a bulk write, as texts: `created_at` or `delta_t`, and what `/update` takes."""
+
+    parameters: Mapping[str, str]
+    created_at: str | None
+    delta_t: str | None
+
+
+class BulkMessage(NamedTuple):
+    """A bulk write and the key that came in it."""
+
+    write_api_key: str
+    updates: Sequence[BulkUpdate]
+
+
+class _JsonMessage(msgspec.Struct):
+    write_api_key: str = ""
+    updates: list[dict[str, msgspec.Raw]] = []
+
+
+def parse_bulk_json(body: bytes) -> BulkMessage:
+    """The body of `bulk_update.json`. Raises BadRequest."""
+    try:
+        message = msgspec.json.decode(body, type=_JsonMessage)
+        updates = [_json_update(members) for members in message.updates]
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise BadRequest(
+            'The body must be JSON of the form {"write_api_key":"...","updates":[{"created_at":"...","field1":1}]}; '
+            f"{error}."
+        ) from None
+    return BulkMessage(message.write_api_key, updates)
+
+
+def _json_update(members: Mapping[str, msgspec.Raw]) -> BulkUpdate:
+    texts = {name: text for name, raw in members.items() if (text := _text_of(bytes(raw))) is not None}
+    return BulkUpdate(texts, texts.pop("created_at", None), texts.pop("delta_t", None))
+
+
+def _text_of(raw: bytes) -> str | None:
+    """A value as text: numbers with the digits that were sent."""
+    if raw[:1] == b'"':
+        text: str = msgspec.json.decode(raw, type=str)
+        if not is_encodable(text):
+            raise BadRequest("A text holds a lone surrogate.")
+        return text
+    return None if raw == b"null" or raw[:1] in b"{[" else raw.decode()
+
+
+def parse_bulk_csv(parameters: Mapping[str, str]) -> BulkMessage:
+    """The form of `bulk_update.csv`. Raises BadRequest."""
+    time_format = parameters.get("time_format", "").strip().lower()
+    if time_format not in _TIME_FORMATS:
+        raise BadRequest("time_format must be absolute or relative.")
+    updates = [
+        _csv_update(line.strip(), is_relative=time_format == "relative")
+        for line in parameters.get("updates", "").split("|")
+        if line.strip()
+    ]
+    return BulkMessage(parameters.get("write_api_key") or find_key(parameters, ()) or "", updates)
+
+
+def _csv_update(line: str, *, is_relative: bool) -> BulkUpdate:
+    at, *cells = line.split(",", len(_CSV_COLUMNS))
+    texts = {name: cell.strip() for name, cell in zip(_CSV_COLUMNS, cells, strict=False) if cell.strip()}
+    return BulkUpdate(texts, None if is_relative else at, at if is_relative else None)
+
+
+def entry_updates(message: BulkMessage, now_ns: int, limits: WriteLimits, most: int) -> list[EntryUpdate]:
+    """The entries with their times, in the order in which they were sent.
+
+    Raises TooLarge for too many or too long ones, and BadRequest, which names the entry, for one without a time.
+    """
+    updates = message.updates
+    if not updates:
+        raise BadRequest("There are no updates.")
+    if len(updates) > most:
+        raise TooLarge(f"There are {len(updates)} updates; at most {most} are taken at once.")
+    found = []
+    for number, (update, at_ns) in enumerate(zip(updates, _times(updates, now_ns), strict=True), 1):
+        try:
+            found.append(parse_update(update.parameters, limits)._replace(created_at_ns=at_ns))
+        except TooLarge as error:
+            raise TooLarge(f"Update {number}: {error}.") from None
+    return found
+
+
+def _times(updates: Sequence[BulkUpdate], now_ns: int) -> list[int]:
+    """When each entry was. Those that follow no time are counted back from now."""
+    deltas_ns: list[int] = []
+    times: list[int] = []
+    for number, update in enumerate(updates, 1):
+        if update.created_at is not None:
+            at_ns = parse_any_time_ns(update.created_at, UTC)
+            if at_ns is None:
+                raise BadRequest(f"Update {number}: created_at is no time: send ISO 8601 or seconds since 1970.")
+            times.append(at_ns)
+        elif update.delta_t is not None:
+            delta_ns = _delta_ns(update.delta_t)
+            if delta_ns is None:
+                raise BadRequest(f"Update {number}: delta_t must be seconds since the entry before.")
+            if times:
+                times.append(times[-1] + delta_ns)
+            else:
+                deltas_ns.append(delta_ns)
+        else:
+            raise BadRequest(f"Update {number}: created_at or delta_t is missing.")
+    leading, at_ns = [], now_ns
+    for delta_ns in reversed(deltas_ns):
+        leading.append(at_ns)
+        at_ns -= delta_ns
+    return [*reversed(leading), *times]
+
+
+def _delta_ns(text: str) -> int | None:
+    try:
+        delta_s = float(text)
+    except ValueError:
+        return None
+    return round(delta_s * 1_000_000_000) if 0 <= delta_s <= _MAX_DELTA_S else None

@@ -1,0 +1,92 @@
+"""Which topics mean something, and what they mean. Pure.
+
+Those with a key in them, and with a form (`.../subscribe/json/<readkey>`), are from the time before MQTT devices; they
+live on in much firmware.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from headwater.dialects.thingspeak.forms import Form
+from headwater.dialects.thingspeak.parse import parse_field_number
+
+_FORMS = {"json": Form.JSON, "xml": Form.XML, "csv": Form.CSV}
+_KEY = re.compile(r"[0-9A-Z]{16}", re.ASCII)
+"""A level that has this shape is a key, and so no wildcard."""
+
+
+class PublishTopic(NamedTuple):
+    channel_id: int
+    field: int | None
+    key: str | None
+
+
+class SubscribeFilter(NamedTuple):
+    """What is asked for; the field that a filter names does not matter here, its subscribers get no other."""
+
+    channel_id: int
+    is_field: bool
+    ending: str = ""
+    """What stands at the end of the topics of its messages: a form, the channel's read key, or both."""
+
+    @property
+    def form(self) -> Form:
+        """Of entries; the value of a field has none."""
+        return _FORMS.get(self.ending.split("/")[1] if self.ending else "", Form.JSON)
+
+    @property
+    def key(self) -> str | None:
+        """The key in it."""
+        last = self.ending.rpartition("/")[2]
+        return last if _KEY.fullmatch(last) else None
+
+
+def parse_publish_topic(topic: str) -> PublishTopic | None:
+    """A topic to publish to, such as `channels/7/publish`, or None when it is none."""
+    match topic.split("/"):
+        case ["channels", channel_id, "publish"]:
+            field, key = None, None
+        case ["channels", channel_id, "publish", "fields", name]:
+            field, key = _field(name), None
+        case ["channels", channel_id, "publish", key]:
+            field = None
+        case ["channels", channel_id, "publish", "fields", name, key]:
+            field = _field(name)
+        case _:
+            return None
+    if not _is_id(channel_id) or field == 0:
+        return None
+    return PublishTopic(int(channel_id), field, key)
+
+
+def parse_subscribe_filter(topic_filter: str) -> SubscribeFilter | None:
+    """A filter that may be subscribed to, or None when it is none."""
+    match topic_filter.split("/"):
+        case ["channels", channel_id, "subscribe", *rest] if _is_id(channel_id):
+            pass
+        case _:
+            return None
+    match rest:
+        case []:
+            return SubscribeFilter(int(channel_id), is_field=False)
+        case ["fields", name, *keys] if name == "+" or _field(name):
+            is_field = True
+        case [form, *keys] if form in _FORMS:
+            is_field = False
+        case _:
+            return None
+    if len(keys) > 1 or not all(map(_KEY.fullmatch, keys)):
+        return None
+    endings = keys if is_field else [form, *keys]
+    return SubscribeFilter(int(channel_id), is_field, "".join(f"/{one}" for one in endings))
+
+
+def _is_id(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 18
+
+
+def _field(name: str) -> int:
+    """The number of `field<N>`, 0 when it is no field."""
+    return (parse_field_number(name) or 0) if name.startswith("field") else 0

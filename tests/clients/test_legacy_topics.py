@@ -1,0 +1,106 @@
+"""Subscribing as before there were MQTT devices: a form and a key in the topic, with paho."""
+
+from __future__ import annotations
+
+import threading
+import urllib.parse
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import paho.mqtt.client as mqtt
+import pytest
+
+from server import ADMIN_TOKEN, ChannelKeys, Server, wait_until
+
+
+class Subscriber:
+    """A client without rights of its own, and what it gets."""
+
+    def __init__(self, server: Server, *filters: str) -> None:
+        self.granted: list[int] = []
+        self.messages: list[tuple[str, bytes]] = []
+        subscribed = threading.Event()
+        self.client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv311)
+
+        def on_connect(client: mqtt.Client, *_: object) -> None:
+            client.subscribe([(one, 0) for one in filters])
+
+        def on_subscribe(_client: object, _data: object, _mid: object, codes: list[object], _p: object) -> None:
+            self.granted = [code.value for code in codes]  # type: ignore[attr-defined]
+            subscribed.set()
+
+        self.client.on_connect = on_connect
+        self.client.on_subscribe = on_subscribe
+        self.client.on_message = lambda _c, _d, message: self.messages.append((message.topic, message.payload))
+        self.client.connect("127.0.0.1", server.mqtt_port)
+        self.client.loop_start()
+        assert subscribed.wait(10)
+
+
+@contextmanager
+def subscriber(server: Server, *filters: str) -> Iterator[Subscriber]:
+    one = Subscriber(server, *filters)
+    try:
+        yield one
+    finally:
+        one.client.disconnect()
+        one.client.loop_stop()
+
+
+def update(server: Server, channel: ChannelKeys, **fields: object) -> None:
+    form = urllib.parse.urlencode({"api_key": channel.write_key, **fields})
+    assert server.call("POST", "/update", form).status == 200
+
+
+def test_every_form_with_the_read_key(server: Server, channel: ChannelKeys) -> None:
+    base, key = f"channels/{channel.id}/subscribe", channel.read_key
+    filters = [f"{base}/{form}/{key}" for form in ("json", "xml", "csv")]
+    filters += [f"{base}/fields/field1/{key}", f"{base}/fields/+/{channel.write_key}"]
+    with subscriber(server, *filters) as one:
+        assert one.granted == [0] * 5
+        update(server, channel, field1="21.5", field2="a,b", created_at="2026-01-02T03:04:05Z")
+        wait_until(lambda: len(one.messages) == 6, what="a message for each")
+    got = dict(one.messages)
+    assert got[f"{base}/json/{key}"].startswith(
+        f'{{"channel_id":{channel.id},"created_at":"2026-01-02T03:04:05Z","entry_id":1,"field1":"21.5"'.encode()
+    )
+    assert ET.fromstring(got[f"{base}/xml/{key}"]).findtext("entry-id") == "1"
+    assert got[f"{base}/csv/{key}"] == b'2026-01-02T03:04:05Z,1,21.5,"a,b",,,,,,,,,,'
+    assert got[f"{base}/fields/field1/{key}"] == b"21.5"
+    assert got[f"{base}/fields/field2/{channel.write_key}"] == b"a,b"
+
+
+def test_other_keys_get_nothing(server: Server, channel: ChannelKeys) -> None:
+    other = server.create_channel()
+    base = f"channels/{channel.id}/subscribe"
+    keys = ("0123456789ABCDEF", other.read_key, other.write_key)
+    filters = [base, f"{base}/json", *(f"{base}/json/{key}" for key in keys), f"{base}/fields/+/{other.read_key}"]
+    with subscriber(server, *filters) as one:
+        assert one.granted == [0x80] * len(filters)
+
+
+def test_a_public_channel_needs_no_key(server: Server) -> None:
+    channel = server.create_channel(public_flag="true")
+    with subscriber(server, f"channels/{channel.id}/subscribe/json", f"channels/{channel.id}/subscribe") as one:
+        assert one.granted == [0, 0]
+        update(server, channel, field1="1")
+        wait_until(lambda: len(one.messages) == 2, what="both messages")
+        assert (
+            server.call("PUT", f"/channels/{channel.id}.json", f"api_key={ADMIN_TOKEN}&public_flag=false").status == 200
+        )
+        update(server, channel, field1="2")
+        with subscriber(server, f"channels/{channel.id}/subscribe/json/{channel.read_key}") as with_key:
+            update(server, channel, field1="3")
+            wait_until(lambda: with_key.messages, what="the message of one who may")
+        assert len(one.messages) == 2, "what was private was not sent"
+
+
+@pytest.mark.parametrize("path", ["bulk_update.json"])
+def test_bulk_updates_are_not_sent(server: Server, channel: ChannelKeys, path: str) -> None:
+    with subscriber(server, f"channels/{channel.id}/subscribe/json/{channel.read_key}") as one:
+        body = f'{{"write_api_key":"{channel.write_key}","updates":[{{"delta_t":0,"field1":1}}]}}'
+        assert server.call("POST", f"/channels/{channel.id}/{path}", body).status == 202
+        update(server, channel, field1="2")
+        wait_until(lambda: one.messages, what="the update")
+    assert [b'"field1":"2"' in payload for _, payload in one.messages] == [True]

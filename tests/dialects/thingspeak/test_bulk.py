@@ -1,0 +1,128 @@
+"""Bulk updates: what is read of them, and when their entries were."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headwater.dialects.thingspeak.bulk import BulkMessage, entry_updates, parse_bulk_csv, parse_bulk_json
+from headwater.dialects.thingspeak.parse import WriteLimits
+from headwater.errors import BadRequest, TooLarge
+from headwater.model.entry import EntryUpdate
+
+NOW_NS = 1_767_323_045_123_456_789
+S = 1_000_000_000
+LIMITS = WriteLimits()
+
+
+def of_json(*updates: dict[str, object], most: int = 100) -> list[EntryUpdate]:
+    body = json.dumps({"write_api_key": "K", "updates": updates}).encode()
+    return entry_updates(parse_bulk_json(body), NOW_NS, LIMITS, most)
+
+
+def of_csv(updates: str, time_format: str = "absolute") -> list[EntryUpdate]:
+    form = {"write_api_key": "K", "time_format": time_format, "updates": updates}
+    return entry_updates(parse_bulk_csv(form), NOW_NS, LIMITS, 100)
+
+
+def test_json() -> None:
+    body = (
+        b'{"write_api_key":"K","updates":[{"created_at":"2026-01-02 03:04:05","field1":21.50,"status":"ok"},'
+        b'{"delta_t":"10","field2":"x","latitude":1,"field3":null,"name":[1],"field4":true}]}'
+    )
+    message = parse_bulk_json(body)
+    assert message.write_api_key == "K"
+    first, second = entry_updates(message, NOW_NS, LIMITS, 2)
+    assert first == EntryUpdate({1: "21.50"}, status="ok", created_at_ns=1_767_323_045 * S)
+    assert second == EntryUpdate({2: "x", 4: "true"}, latitude="1", created_at_ns=1_767_323_055 * S)
+
+
+@pytest.mark.parametrize(
+    ("text", "at_s"),
+    [
+        ("2026-01-02T03:04:05Z", 1_767_323_045),
+        ("2026-01-02 03:04:05", 1_767_323_045),
+        ("2026-01-02T05:04:05+02:00", 1_767_323_045),
+        ("2026-01-02 03:04:05 +0000", 1_767_323_045),
+        ("1767323045", 1_767_323_045),
+        (1_767_323_045, 1_767_323_045),
+        ("1767323045.5", 1_767_323_045.5),
+    ],
+)
+def test_times(text: object, at_s: float) -> None:
+    assert of_json({"created_at": text})[0].created_at_ns == int(at_s * S)
+
+
+def test_seconds_since_the_entry_before_end_now() -> None:
+    found = of_json({"delta_t": 0, "field1": 1}, {"delta_t": "10"}, {"delta_t": 2.5})
+    assert [NOW_NS - (update.created_at_ns or 0) for update in found] == [12.5 * S, 2.5 * S, 0]
+    found = of_json({"created_at": "1767323045"}, {"delta_t": 10}, {"delta_t": 5})
+    assert [(update.created_at_ns or 0) // S - 1_767_323_045 for update in found] == [0, 10, 15]
+
+
+def test_csv() -> None:
+    found = of_csv("1767323045,20.1,,5|2026-01-02 03:04:15,,,,,,,,8,47.5,8.5,400,all is well, I think|", "absolute")
+    assert found == [
+        EntryUpdate({1: "20.1", 3: "5"}, created_at_ns=1_767_323_045 * S),
+        EntryUpdate({8: "8"}, "47.5", "8.5", "400", "all is well, I think", 1_767_323_055 * S),
+    ]
+    assert [update.created_at_ns for update in of_csv("0,20.1,,5|10,20.4", "relative")] == [NOW_NS - 10 * S, NOW_NS]
+
+
+@pytest.mark.parametrize(
+    ("update", "words"),
+    [
+        ({"field1": 1}, "Update 1: created_at or delta_t is missing"),
+        ({"delta_t": "soon"}, "Update 1: delta_t must be seconds"),
+        ({"delta_t": -1}, "Update 1: delta_t must be seconds"),
+        ({"delta_t": "nan"}, "Update 1: delta_t must be seconds"),
+        ({"created_at": "yesterday"}, "Update 1: created_at is no time"),
+    ],
+)
+def test_what_has_no_time(update: dict[str, object], words: str) -> None:
+    with pytest.raises(BadRequest, match=words):
+        of_json(update)
+
+
+def test_limits() -> None:
+    with pytest.raises(TooLarge, match="at most 2"):
+        of_json(*[{"delta_t": 1}] * 3, most=2)
+    with pytest.raises(TooLarge, match="Update 2: field1 has more than 255 bytes"):
+        of_json({"delta_t": 1}, {"delta_t": 1, "field1": "x" * 256})
+    with pytest.raises(BadRequest, match="no updates"):
+        of_json()
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b'{"updates":1}', b'{"updates":[1]}', b'{"updates":[{"a":}]}', b"\xff"]
+)
+def test_bodies_that_cannot_be_read(body: bytes) -> None:
+    with pytest.raises(BadRequest, match="The body must be JSON of the form"):
+        parse_bulk_json(body)
+
+
+@pytest.mark.parametrize("time_format", ["", "sometimes"])
+def test_csv_needs_to_say_what_its_times_are(time_format: str) -> None:
+    with pytest.raises(BadRequest, match="time_format"):
+        of_csv("0,1", time_format)
+
+
+@given(st.binary(max_size=200))
+def test_any_body_is_read_or_refused(body: bytes) -> None:
+    try:
+        message = parse_bulk_json(body)
+    except BadRequest:
+        return
+    assert isinstance(message, BulkMessage)
+
+
+@given(st.lists(st.integers(0, 10**6), min_size=1, max_size=20))
+def test_relative_times_keep_their_distances(deltas_s: list[int]) -> None:
+    found = of_json(*({"delta_t": delta_s} for delta_s in deltas_s))
+    times = [update.created_at_ns or 0 for update in found]
+    assert times[-1] == NOW_NS
+    assert [(b - a) // S for a, b in pairwise(times)] == deltas_s[1:]
