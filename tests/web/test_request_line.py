@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import socket
+import time
 
 import pytest
 from hypothesis import given
@@ -27,6 +29,22 @@ from server import ChannelKeys, Server
 )
 def test_spaces_in_the_address(line: bytes, expected: bytes) -> None:
     assert mended(line) == expected
+
+
+@given(st.from_regex(rb"(GET|PUT|get) {0,3}/? {0,3}[/a\r\n]{0,3} {0,3}(HTTP/1\\.[012])?\r? {0,2}", fullmatch=True))
+def test_as_a_pattern_would(line: bytes) -> None:
+    """Which takes the square of its length, and so is good for tests alone."""
+    found = re.fullmatch(rb"(GET|PUT) (/.*?) +(HTTP/1\.[01])\r?", line, re.DOTALL)
+    expected = line if found is None else b"%b %b %b\r" % (found[1], found[2].replace(b" ", b"%20"), found[3])
+    assert mended(line) == expected
+
+
+def test_a_long_line_of_spaces_takes_no_time() -> None:
+    """Everybody else waits for it: a pattern took twelve seconds."""
+    line = b"GET /" + b" " * 60_000 + b"x\r"
+    began_s = time.process_time()
+    assert mended(line) == line
+    assert time.process_time() - began_s < 1
 
 
 @given(st.binary(max_size=80))
@@ -54,12 +72,13 @@ def test_rough_requests_are_answered(server: Server, channel: ChannelKeys, rest:
     assert (entry["field1"], entry["status"]) == ("1", "all is well")
 
 
-def test_a_line_may_come_in_pieces(server: Server, channel: ChannelKeys) -> None:
+@pytest.mark.parametrize("size", [1, 7])
+def test_a_line_may_come_in_pieces(server: Server, channel: ChannelKeys, size: int) -> None:
     request = update(channel, b"&field1=1&status=all is well HTTP/1.1\nHost: x\nConnection: close\n\n")
     with socket.create_connection(("127.0.0.1", server.http_port), timeout=20) as client:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for start in range(0, len(request), 7):
-            client.sendall(request[start : start + 7])
+        for start in range(0, len(request), size):
+            client.sendall(request[start : start + size])
         answer = b""
         while chunk := client.recv(65_536):
             answer += chunk
@@ -85,3 +104,19 @@ def test_post_with_line_feeds_alone(server: Server, channel: ChannelKeys) -> Non
         body
     )
     assert server.raw_call(head + body).endswith(b"\r\n\r\n1")
+
+
+@pytest.mark.parametrize(
+    "body", [b"5;a\nhello\r\n0\r\n\r\n", b"5\r\nhello\n0\r\n\r\n", b"5\r\nhello\r\n0\r\nX: y\n\r\n"]
+)
+def test_between_chunks_a_line_ends_as_http_says(server: Server, body: bytes) -> None:
+    """What a proxy in front takes for one request must not be two here."""
+    head = b"POST /update HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    inner = b"GET /update HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    assert server.raw_call(head + body + inner).count(b"HTTP/1.1 ") < 2
+
+
+def test_after_chunks_lines_may_end_with_line_feeds_again(server: Server) -> None:
+    head = b"POST /update HTTP/1.1\nHost: x\nTransfer-Encoding: chunked\n\n5\r\nhello\r\n0\r\n\r\n"
+    inner = b"GET /update HTTP/1.1\r\nHost: x\nConnection: close\n\n"
+    assert server.raw_call(head + inner).count(b"HTTP/1.1 400") == 2

@@ -22,7 +22,7 @@ from uvicorn.server import ServerState
 from headwater.logs import Log
 from headwater.settings import WebSettings
 from headwater.web.headers import Heads
-from headwater.web.request_line import METHODS, mended
+from headwater.web.request_line import may_begin, mended
 from headwater.web.upgrade import Upgrade
 
 log = Log(__name__)
@@ -150,7 +150,7 @@ class HttpConnection(HttpToolsProtocol):
         assert self._begun_line is not None
         data = self._begun_line + data
         end = data.find(b"\n")
-        if end < 0 and data.startswith(METHODS) and len(data) < MAX_HEAD_BYTES:
+        if end < 0 and may_begin(data) and len(data) < MAX_HEAD_BYTES:
             self._begun_line = data
             return b""
         self._begun_line = b""
@@ -189,6 +189,8 @@ class HttpConnection(HttpToolsProtocol):
         self._is_upgrade = self._asks_for_upgrade()
         super().on_headers_complete()
         self._input = Phase.BODY
+        # Between chunks, a proxy in front need not take LF for the end of a line: it would see other requests than we.
+        self.parser.set_dangerous_leniencies(lenient_optional_cr_before_lf=False)
         self._body_bytes = self._framing_bytes = 0
         self._body_began_s = self.loop.time()
 
@@ -202,6 +204,7 @@ class HttpConnection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._input = Phase.IDLE
         self._begun_line = b""
+        self.parser.set_dangerous_leniencies(lenient_optional_cr_before_lf=True)
         super().on_message_complete()
 
     # -- another protocol ------------------------------------------------------------------------------------

@@ -6,18 +6,21 @@ some end lines with LF alone, which RFC 9112 (2.2) lets a server take.
 
 from __future__ import annotations
 
-import re
-
 METHODS = (b"GET /", b"POST /", b"PUT /", b"DELETE /", b"HEAD /")
 """How the lines begin that may be mended."""
-_LINE = re.compile(rb"([A-Z]+) +(/.*?) +(HTTP/1\.[01])\r?", re.DOTALL)
+_VERSIONS = (b"HTTP/1.0", b"HTTP/1.1")
+
+
+def may_begin(data: bytes) -> bool:
+    """Whether what has come of a line may be the beginning of one that may be mended; often a byte comes alone."""
+    return any(data.startswith(method[: len(data)]) for method in METHODS)
 
 
 def mended(line: bytes) -> bytes:
     """A request line, without its line feed, whose address has no spaces and which ends with CR; any other line as it
     is."""
-    found = _LINE.fullmatch(line) if line.startswith(METHODS) else None
-    if found is None:
+    rest, _, version = line.removesuffix(b"\r").rpartition(b" ")
+    if version not in _VERSIONS or not rest.startswith(METHODS):
         return line
-    method, target, version = found.groups()
-    return b"%b %b %b\r" % (method, target.replace(b" ", b"%20"), version)
+    method, _, target = rest.partition(b" ")
+    return b"%b %b %b\r" % (method, target.rstrip(b" ").replace(b" ", b"%20"), version)
