@@ -104,3 +104,11 @@ def test_any_points_can_be_drawn(points: list[Point], kind: str) -> None:
         for value in element.attrib.values():
             assert "nan" not in value
             assert "inf" not in value
+
+
+@pytest.mark.parametrize("kind", ["line", "column"])
+@pytest.mark.parametrize("least", ["0", "5e-324", "-1e308", "1.79e308", "inf", "1e-300", "1e300", "x"])
+@pytest.mark.parametrize("most", ["0", "5e-324", "1.79e308", "-1.79e308", "1e-300", "1e300", ""])
+def test_any_ends_of_the_axis_can_be_drawn(least: str, most: str, kind: str) -> None:
+    for points in ([(AT_NS, 0.0)], [(AT_NS, -1e254), (AT_NS + S, 1e254)], POINTS):
+        assert drawing(points, yaxismin=least, yaxismax=most, type=kind)

@@ -25,6 +25,7 @@ _STEPS_S = (
 )
 _MOST_MARKS = 100
 """So many points are marked on a line; more would hide it."""
+_LEAST_BOUND, _GREATEST_BOUND = 1e-300, 1e300
 _TYPES = ("line", "spline", "column", "bar")
 
 
@@ -69,8 +70,8 @@ def parse_look(parameters: Mapping[str, str], title: str, y_title: str, zone: tz
         height or 250,
         width is not None or height is not None,
         refresh_s,
-        _number(parameters.get("yaxismin")),
-        _number(parameters.get("yaxismax")),
+        _bound(parameters.get("yaxismin")),
+        _bound(parameters.get("yaxismax")),
         zone or UTC,
     )
 
@@ -85,12 +86,13 @@ def _colour(text: str | None, default: str) -> str:
     return f"#{found[1].lower()}" if found else default
 
 
-def _number(text: str | None) -> float | None:
+def _bound(text: str | None) -> float | None:
+    """An end of the axis. Of numbers that are greater or smaller than anything that is measured, there are no steps."""
     try:
         number = float(text or "")
     except ValueError:
         return None
-    return number if math.isfinite(number) else None
+    return number if number == 0 or _LEAST_BOUND <= abs(number) <= _GREATEST_BOUND else None
 
 
 def render_chart(points: Sequence[Point], look: Look) -> bytes:
