@@ -200,3 +200,9 @@ class TestReadQuery:
         assert (query.start_ns, query.end_ns) == (NOW_NS, NOW_NS + 1_000_000_000)
         assert parse_read_query({"days": "0"}, NOW_NS, 8_000).start_ns is None
         assert parse_read_query({"days": "9" * 11}, NOW_NS, 8_000).start_ns == 0
+
+
+def test_a_text_is_not_echoed_as_a_number_that_was_sent_by_another_name() -> None:
+    parameters = parse_parameters(b"", "application/json", b'{"1":5,"field1":"x","field2":"y","2":6}')
+    assert parse_update(parameters, LIMITS).fields == {1: "x", 2: "6"}
+    assert json_number_fields(parameters) == {2}

@@ -98,9 +98,8 @@ def parse_update(parameters: Mapping[str, str], limits: WriteLimits) -> EntryUpd
 
 def json_number_fields(parameters: Mapping[str, str]) -> frozenset[int]:
     """The fields that came as JSON numbers: the immediate answer echoes them as numbers."""
-    return frozenset(
-        _FIELD_OF[name] for name, value in parameters.items() if name in _FIELD_OF and isinstance(value, JsonNumber)
-    )
+    kept = {_FIELD_OF[name]: value for name, value in parameters.items() if name in _FIELD_OF}  # as `parse_update`
+    return frozenset(number for number, value in kept.items() if isinstance(value, JsonNumber))
 
 
 def _decode(payload: bytes, limits: WriteLimits) -> str:
