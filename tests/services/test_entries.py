@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from headwater.errors import BadRequest, Conflict, NotFound
+from headwater.errors import BadRequest, Conflict, NotFound, TooLarge
 from headwater.model.entry import Entry, EntryUpdate, channel_key, parse_number, render_number, spell
 from headwater.model.record import Record
 from headwater.registry.entities import Channel, ChannelSettings
@@ -212,6 +212,19 @@ async def test_watchers_hear_of_entries_that_are_stored(kernel: Kernel) -> None:
     unwatch()
     await write(kernel, EntryUpdate({1: "3"}))
     assert heard == [written]
+
+
+async def test_numbers_with_many_others_between_their_times(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headwater.services.entries._MOST_BETWEEN", 2)
+    for seconds in (0, 40, 20, *range(1, 20), *range(21, 40)):  # numbers 1 to 3 are far from each other
+        await write(kernel, EntryUpdate({1: str(seconds)}, created_at_ns=NOW_NS + seconds * 1_000_000_000))
+    found = await kernel.entries.numbered(channel(), 1, 3, 10)
+    assert [entry.entry_id for entry in found] == [1, 3, 2]
+    assert [entry.entry_id for entry in await kernel.entries.numbered(channel(), 1, 3, 2)] == [3, 2]
+    assert len(await kernel.entries.numbered(channel(), None, None, 100)) == 41
+    monkeypatch.setattr("headwater.services.entries._MOST_READS", 2)
+    with pytest.raises(TooLarge):
+        await kernel.entries.numbered(channel(), 1, 3, 10)
 
 
 async def test_a_number_from_elsewhere_replaces_the_text(kernel: Kernel) -> None:

@@ -4,9 +4,10 @@ lies in the store is said in `headwater.model.entry`."""
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_left
 from collections.abc import Callable, Collection
 
-from headwater.errors import BadRequest, Conflict, HeadwaterError, NotFound
+from headwater.errors import BadRequest, Conflict, HeadwaterError, NotFound, TooLarge
 from headwater.model.entry import (
     ENTRY_ID,
     FIELD_NUMBERS,
@@ -66,8 +67,9 @@ def _text_of(number: Value | None, text: Value | None) -> str | None:
 
 
 _TIME_IS_TAKEN = "the channel has an entry of that time already; send another created_at, or none"
-_MOST_BETWEEN = 10_000
-"""Entries with other numbers that may lie, by their times, between those that are looked for."""
+_MOST_BETWEEN, _MOST_READS = 10_000, 20
+"""Entries with other numbers that may lie, by their times, between those that are looked for: so many are read with
+them at once, and so often."""
 _NEXT_FREE_NS = 1_000_000_000
 """Times of receipt are counted up from the last one within this distance; beyond it, the clock was set back."""
 
@@ -333,16 +335,21 @@ class Entries:
         return await self.newest(channel, 1, found.at_ns[0], found.at_ns[0] + 1) if found.at_ns else []
 
     async def numbered(self, channel: Channel, first_id: int | None, last_id: int | None, count: int) -> list[Entry]:
-        """The newest so many of the entries with numbers from the first to the last, oldest first. Raises
-        StorageError."""
+        """The newest so many of the entries with numbers from the first to the last, oldest first. Raises StorageError,
+        and TooLarge where too many others lie between them."""
         first, last = first_id or 0, INTEGER_MAX if last_id is None else last_id
         times = await self._query.times_of(channel_key(channel.id), _ENTRY_ID_COLUMN, first, last, count)
-        if not times:
-            return []
-        # Others may have times between theirs: who gives entries times of their own need not send them in order.
-        most = len(times) + _MOST_BETWEEN
-        found = await self.newest(channel, most, times[0], times[-1] + 1)
-        return [entry for entry in found if first <= entry.entry_id <= last][-count:]
+        found: list[Entry] = []
+        reads = 0
+        while times:
+            if reads == _MOST_READS:
+                raise TooLarge("too many entries of other numbers have times between these: ask for fewer at once")
+            reads += 1
+            # Others may have times between theirs: who gives entries times of their own need not send them in order.
+            read = await self.newest(channel, len(times) + _MOST_BETWEEN, times[0], times[-1] + 1)
+            found[:0] = [entry for entry in read if first <= entry.entry_id <= last]
+            times = times[: bisect_left(times, read[0].at_ns)] if read else []
+        return found[-count:]
 
     def watch(self, channel_id: int, callback: Callable[[Entry], None]) -> Callable[[], None]:
         """Call `callback` with each new entry once it is on disk. Answers the function that ends it."""

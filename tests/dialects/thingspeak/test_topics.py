@@ -50,6 +50,7 @@ def test_no_publish_topics(topic: str) -> None:
         ("channels/7/subscribe/xml/0123456789ABCDEF", SubscribeFilter(7, False, "/xml/0123456789ABCDEF")),
         ("channels/7/subscribe/fields/field1/0123456789ABCDEF", SubscribeFilter(7, True, "/0123456789ABCDEF")),
         ("channels/7/subscribe/fields/+/0123456789ABCDEF", SubscribeFilter(7, True, "/0123456789ABCDEF")),
+        ("channels/007/subscribe", None),
         ("channels/7/subscribe/0123456789ABCDEF", None),
         ("channels/7/subscribe/json/+", None),
         ("channels/7/subscribe/json/#", None),

@@ -64,8 +64,8 @@ def parse_publish_topic(topic: str) -> PublishTopic | None:
 def parse_subscribe_filter(topic_filter: str) -> SubscribeFilter | None:
     """A filter that may be subscribed to, or None when it is none."""
     match topic_filter.split("/"):
-        case ["channels", channel_id, "subscribe", *rest] if _is_id(channel_id):
-            pass
+        case ["channels", channel_id, "subscribe", *rest] if _is_id(channel_id) and channel_id == str(int(channel_id)):
+            pass  # other spellings of the number are other topics, which nothing is sent to
         case _:
             return None
     match rest:
