@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwater.dialects.thingspeak.bulk import BulkMessage, entry_updates, parse_bulk_csv, parse_bulk_json
+from headwater.dialects.thingspeak.bulk import entry_updates, parse_bulk_csv, parse_bulk_json
 from headwater.dialects.thingspeak.parse import WriteLimits
 from headwater.errors import BadRequest, TooLarge
 from headwater.model.entry import EntryUpdate
@@ -95,6 +96,29 @@ def test_limits() -> None:
         of_json({"delta_t": 1}, {"delta_t": 1, "field1": "x" * 256})
     with pytest.raises(BadRequest, match="no updates"):
         of_json()
+    with pytest.raises(TooLarge, match="at most 100"):
+        of_csv("0|" * 101, "relative")
+    assert len(of_csv("1|" * 100, "relative")) == 100
+
+
+@pytest.mark.parametrize("time_format", [None, "relative"])
+def test_a_key_is_known_before_the_updates_take_memory(time_format: str | None) -> None:
+    """Anybody may send a body: a million empty updates took 300 MB before their key was looked at."""
+    count = 100_000
+    tracemalloc.start()
+    try:
+        if time_format is None:
+            message = parse_bulk_json(b'{"write_api_key":"K","updates":[' + b"{}," * count + b"{}]}")
+        else:
+            form = {"write_api_key": "K", "time_format": time_format, "updates": "0|" * count}
+            message = parse_bulk_csv(form)
+            with pytest.raises(TooLarge):
+                message.read_updates(100)
+        most_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert message.write_api_key == "K"
+    assert most_bytes < 20 * count
 
 
 @pytest.mark.parametrize(
@@ -102,7 +126,7 @@ def test_limits() -> None:
 )
 def test_bodies_that_cannot_be_read(body: bytes) -> None:
     with pytest.raises(BadRequest, match="The body must be JSON of the form"):
-        parse_bulk_json(body)
+        parse_bulk_json(body).read_updates(10)
 
 
 @pytest.mark.parametrize("time_format", ["", "sometimes"])
@@ -114,10 +138,10 @@ def test_csv_needs_to_say_what_its_times_are(time_format: str) -> None:
 @given(st.binary(max_size=200))
 def test_any_body_is_read_or_refused(body: bytes) -> None:
     try:
-        message = parse_bulk_json(body)
+        updates = parse_bulk_json(body).read_updates(100)
     except BadRequest:
         return
-    assert isinstance(message, BulkMessage)
+    assert isinstance(updates, list)
 
 
 @given(st.lists(st.integers(0, 10**6), min_size=1, max_size=20))

@@ -6,9 +6,9 @@ device sends what it has gathered until the moment of sending.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -20,6 +20,7 @@ from headwater.model.entry import FIELD_NUMBERS, EntryUpdate
 
 _CSV_COLUMNS = (*(f"field{number}" for number in FIELD_NUMBERS), "latitude", "longitude", "elevation", "status")
 _TIME_FORMATS = ("absolute", "relative")
+T = TypeVar("T")
 _MAX_DELTA_S = 10**9
 """31 years; an entry of longer ago has a time of its own."""
 
@@ -36,25 +37,48 @@ class BulkMessage(NamedTuple):
     """A bulk write and the key that came in it."""
 
     write_api_key: str
-    updates: Sequence[BulkUpdate]
+    read_updates: Callable[[int], Sequence[BulkUpdate]]
+    """Raises TooLarge for more than so many, and BadRequest. A body of tiny ones takes a hundred times its bytes of
+    memory: not for somebody whose key is not known."""
 
 
 class _JsonMessage(msgspec.Struct):
     write_api_key: str = ""
-    updates: list[dict[str, msgspec.Raw]] = []
+    updates: msgspec.Raw = msgspec.Raw(b"[]")
 
 
 def parse_bulk_json(body: bytes) -> BulkMessage:
     """The body of `bulk_update.json`. Raises BadRequest."""
+    message = _decode_json(body, _JsonMessage)
+
+    def read_updates(most: int) -> list[BulkUpdate]:
+        updates = _decode_json(message.updates, list[dict[str, msgspec.Raw]])
+        _check_count(len(updates), most)
+        try:
+            return [_json_update(members) for members in updates]
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise _no_bulk_json(error) from None
+
+    return BulkMessage(message.write_api_key, read_updates)
+
+
+def _decode_json(body: bytes | msgspec.Raw, type_: type[T]) -> T:
     try:
-        message = msgspec.json.decode(body, type=_JsonMessage)
-        updates = [_json_update(members) for members in message.updates]
+        return msgspec.json.decode(body, type=type_)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise BadRequest(
-            'The body must be JSON of the form {"write_api_key":"...","updates":[{"created_at":"...","field1":1}]}; '
-            f"{error}."
-        ) from None
-    return BulkMessage(message.write_api_key, updates)
+        raise _no_bulk_json(error) from None
+
+
+def _no_bulk_json(error: Exception) -> BadRequest:
+    return BadRequest(
+        'The body must be JSON of the form {"write_api_key":"...","updates":[{"created_at":"...","field1":1}]}; '
+        f"{error}."
+    )
+
+
+def _check_count(count: int, most: int) -> None:
+    if count > most:
+        raise TooLarge(f"There are {count} updates; at most {most} are taken at once.")
 
 
 def _json_update(members: Mapping[str, msgspec.Raw]) -> BulkUpdate:
@@ -77,12 +101,14 @@ def parse_bulk_csv(parameters: Mapping[str, str]) -> BulkMessage:
     time_format = parameters.get("time_format", "").strip().lower()
     if time_format not in _TIME_FORMATS:
         raise BadRequest("time_format must be absolute or relative.")
-    updates = [
-        _csv_update(line.strip(), is_relative=time_format == "relative")
-        for line in parameters.get("updates", "").split("|")
-        if line.strip()
-    ]
-    return BulkMessage(parameters.get("write_api_key") or find_key(parameters, ()) or "", updates)
+    updates = parameters.get("updates", "").strip().removesuffix("|")
+
+    def read_updates(most: int) -> list[BulkUpdate]:
+        _check_count(updates.count("|") + 1, most)
+        is_relative = time_format == "relative"
+        return [_csv_update(line.strip(), is_relative=is_relative) for line in updates.split("|") if line.strip()]
+
+    return BulkMessage(parameters.get("write_api_key") or find_key(parameters, ()) or "", read_updates)
 
 
 def _csv_update(line: str, *, is_relative: bool) -> BulkUpdate:
@@ -96,11 +122,9 @@ def entry_updates(message: BulkMessage, now_ns: int, limits: WriteLimits, most: 
 
     Raises TooLarge for too many or too long ones, and BadRequest, which names the entry, for one without a time.
     """
-    updates = message.updates
+    updates = message.read_updates(most)
     if not updates:
         raise BadRequest("There are no updates.")
-    if len(updates) > most:
-        raise TooLarge(f"There are {len(updates)} updates; at most {most} are taken at once.")
     found = []
     for number, (update, at_ns) in enumerate(zip(updates, _times(updates, now_ns), strict=True), 1):
         try:
