@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tracemalloc
 from itertools import pairwise
+from urllib.parse import urlencode
 
 import pytest
 from hypothesis import given
@@ -27,7 +28,7 @@ def of_json(*updates: dict[str, object], most: int = 100) -> list[EntryUpdate]:
 
 def of_csv(updates: str, time_format: str = "absolute") -> list[EntryUpdate]:
     form = {"write_api_key": "K", "time_format": time_format, "updates": updates}
-    return entry_updates(parse_bulk_csv(form), NOW_NS, LIMITS, 100)
+    return entry_updates(parse_bulk_csv({}, urlencode(form).encode()), NOW_NS, LIMITS, 100)
 
 
 def test_json() -> None:
@@ -110,15 +111,25 @@ def test_a_key_is_known_before_the_updates_take_memory(time_format: str | None) 
         if time_format is None:
             message = parse_bulk_json(b'{"write_api_key":"K","updates":[' + b"{}," * count + b"{}]}")
         else:
-            form = {"write_api_key": "K", "time_format": time_format, "updates": "0|" * count}
-            message = parse_bulk_csv(form)
-            with pytest.raises(TooLarge):
-                message.read_updates(100)
+            body = f"updates={'0%7C' * count}&time_format={time_format}&write_api_key=K".encode()
+            message = parse_bulk_csv({}, body)
         most_bytes = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
     assert message.write_api_key == "K"
     assert most_bytes < 20 * count
+    with pytest.raises(TooLarge):
+        message.read_updates(100)
+
+
+def test_a_form_may_stand_in_the_query_too() -> None:
+    query = {"time_format": "absolute", "write_api_key": "K", "updates": "1767323045,1"}
+    assert len(parse_bulk_csv(query, b"").read_updates(2)) == 1
+    assert len(parse_bulk_csv(query, b"updates=1767323045,1|1767323046,2").read_updates(2)) == 2
+    with pytest.raises(TooLarge, match="but updates"):
+        parse_bulk_csv(query, b"x=" + b"%41" * 30_000)
+    with pytest.raises(BadRequest, match="parameters"):
+        parse_bulk_csv(query, b"x=1&" * 300)
 
 
 @pytest.mark.parametrize(

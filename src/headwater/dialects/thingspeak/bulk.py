@@ -12,13 +12,15 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from headwater.dialects.thingspeak.parameters import find_key, is_encodable
+from headwater.dialects.thingspeak.parameters import MAX_PARAMETERS, find_key, is_encodable, parse_form
 from headwater.dialects.thingspeak.parse import WriteLimits, parse_update
 from headwater.dialects.thingspeak.times import parse_any_time_ns
 from headwater.errors import BadRequest, TooLarge
 from headwater.model.entry import FIELD_NUMBERS, EntryUpdate
 
 _CSV_COLUMNS = (*(f"field{number}" for number in FIELD_NUMBERS), "latitude", "longitude", "elevation", "status")
+_UPDATES = b"updates="
+_MAX_OTHERS_BYTES = 65_536
 _TIME_FORMATS = ("absolute", "relative")
 T = TypeVar("T")
 _MAX_DELTA_S = 10**9
@@ -38,8 +40,8 @@ class BulkMessage(NamedTuple):
 
     write_api_key: str
     read_updates: Callable[[int], Sequence[BulkUpdate]]
-    """Raises TooLarge for more than so many, and BadRequest. A body of tiny ones takes a hundred times its bytes of
-    memory: not for somebody whose key is not known."""
+    """Raises TooLarge for more than so many, and BadRequest. A body may take a hundred times its bytes of memory:
+    not for somebody whose key is not known."""
 
 
 class _JsonMessage(msgspec.Struct):
@@ -96,14 +98,20 @@ def _text_of(raw: bytes) -> str | None:
     return None if raw == b"null" or raw[:1] in b"{[" else raw.decode()
 
 
-def parse_bulk_csv(parameters: Mapping[str, str]) -> BulkMessage:
-    """The form of `bulk_update.csv`. Raises BadRequest."""
+def parse_bulk_csv(query: Mapping[str, str], body: bytes) -> BulkMessage:
+    """The form of `bulk_update.csv`, some of which may stand in the query. Raises BadRequest and TooLarge."""
+    parts = body.split(b"&", MAX_PARAMETERS)
+    encoded = b"&".join(part for part in parts if part.startswith(_UPDATES))
+    others = b"&".join(part for part in parts if not part.startswith(_UPDATES))
+    if len(others) > _MAX_OTHERS_BYTES:
+        raise TooLarge(f"All parameters but updates may have {_MAX_OTHERS_BYTES} bytes together.")
+    parameters = {**query, **parse_form(others)}
     time_format = parameters.get("time_format", "").strip().lower()
     if time_format not in _TIME_FORMATS:
         raise BadRequest("time_format must be absolute or relative.")
-    updates = parameters.get("updates", "").strip().removesuffix("|")
 
     def read_updates(most: int) -> list[BulkUpdate]:
+        updates = {**query, **parse_form(encoded)}.get("updates", "").strip().removesuffix("|")
         _check_count(updates.count("|") + 1, most)
         is_relative = time_format == "relative"
         return [_csv_update(line.strip(), is_relative=is_relative) for line in updates.split("|") if line.strip()]

@@ -12,7 +12,6 @@ from starlette.responses import Response
 from headwater.dialects.thingspeak.bulk import BulkMessage, entry_updates, parse_bulk_csv, parse_bulk_json
 from headwater.dialects.thingspeak.callers import Callers
 from headwater.dialects.thingspeak.endpoint import Call, json_response, refuse_write
-from headwater.dialects.thingspeak.parameters import parse_form
 from headwater.dialects.thingspeak.parse import WriteLimits, json_number_fields, parse_update
 from headwater.dialects.thingspeak.render import render_update
 from headwater.dialects.thingspeak.times import parse_zone
@@ -86,8 +85,7 @@ class Writes:
         return await self._bulk(call, message)
 
     async def bulk_csv(self, call: Call) -> Response:
-        parameters = await self._services.query.run(lambda: {**call.parameters, **parse_form(call.body)})
-        return await self._bulk(call, parse_bulk_csv(parameters))
+        return await self._bulk(call, parse_bulk_csv(call.parameters, call.body))
 
     async def _bulk(self, call: Call, message: BulkMessage) -> Response:
         """Take in what is new, and answer once all is on disk. An entry of a time that the channel has already is
