@@ -166,7 +166,19 @@ def _times(updates: Sequence[BulkUpdate], now_ns: int) -> list[int]:
     for delta_ns in reversed(deltas_ns):
         leading.append(at_ns)
         at_ns -= delta_ns
-    return [*reversed(leading), *times]
+    return _apart([*reversed(leading), *times])
+
+
+def _apart(times: Sequence[int]) -> list[int]:
+    """The same, but where several are equal a nanosecond apart: a channel has one entry of each time. Sent again, they
+    get the same times again."""
+    next_free: dict[int, int] = {}
+    apart = []
+    for at_ns in times:
+        free_ns = next_free.get(at_ns, at_ns)
+        next_free[at_ns] = free_ns + 1
+        apart.append(free_ns)
+    return apart
 
 
 def _delta_ns(text: str) -> int | None:

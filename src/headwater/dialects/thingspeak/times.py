@@ -27,7 +27,7 @@ def parse_zone(parameters: Mapping[str, str]) -> tzinfo | None:
         ):  # OSError: names that are folders of the database
             return UTC
     try:
-        return timezone(timedelta(hours=float(parameters["offset"])))
+        return timezone(timedelta(minutes=round(float(parameters["offset"]) * 60)))
     except (KeyError, ValueError, OverflowError):
         return None
 
