@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from headwater.dialects.thingspeak.endpoint import Call
+from headwater.dialects.thingspeak.endpoint import REFUSED_READ, REFUSED_WRITE, Call, KeyRefused
 from headwater.errors import NotAuthenticated, NotFound
 from headwater.registry.entities import Account, Channel
 from headwater.services.access import Access
@@ -26,14 +26,19 @@ class Callers:
             raise NotFound("There is no channel with this id.")
         return channel
 
-    def readable(self, call: Call) -> Channel | None:
-        """The channel of the path, or None when this caller may not read it. Raises NotFound."""
+    def readable(self, call: Call) -> Channel:
+        """The channel of the path. Raises NotFound, and KeyRefused when this caller may not read it."""
         channel = self.channel(call)
-        return channel if self._access.may_read(channel, call.key, self.account(call)) else None
+        if not self._access.may_read(channel, call.key, self.account(call)):
+            raise KeyRefused(REFUSED_READ)
+        return channel
 
-    def writable(self, call: Call) -> Channel | None:
-        """The channel that the call's write key belongs to, or None."""
-        return self._access.channel_of_write_key(call.key) if call.key else None
+    def writable(self, call: Call) -> Channel:
+        """The channel that the call's write key belongs to. Raises KeyRefused."""
+        channel = self._access.channel_of_write_key(call.key) if call.key else None
+        if channel is None:
+            raise KeyRefused(REFUSED_WRITE)
+        return channel
 
     def account(self, call: Call) -> Account | None:
         """The account whose User API Key or token the call brings, or None."""

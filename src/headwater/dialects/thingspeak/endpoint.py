@@ -33,7 +33,7 @@ _EVERY_ANSWER = CORS_HEADERS | {"X-Content-Type-Options": "nosniff"}
 _AUTHORIZATION = re.compile(r"(?:Token|Bearer) +(\S+) *", re.IGNORECASE)
 _CALLBACK = re.compile(r"[A-Za-z_$][A-Za-z0-9_$.]{0,99}", re.ASCII)
 """Of a name that a script may have, and nothing that could do more than be called."""
-REFUSED_WRITE, _REFUSED_READ = b"0", b"-1"
+REFUSED_WRITE, REFUSED_READ = b"0", b"-1"
 
 
 class Call(NamedTuple):
@@ -52,6 +52,15 @@ class Call(NamedTuple):
         if self.form is Form.JSON and _CALLBACK.fullmatch(callback):
             return Response(b"%s(%s)" % (callback.encode(), body), media_type="application/javascript")
         return Response(body, media_type=self.form.value)
+
+
+class KeyRefused(HeadwaterError):
+    """No key, or one that does not open this. Shipped clients know the answer by its body, whatever form was asked
+    for: 0 to a write, -1 to a read."""
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__("The key does not open this.")
+        self.body = body
 
 
 Handler = Callable[[Call], Awaitable[Response]]
@@ -109,6 +118,8 @@ class Endpoint:
         return await handler(Call(request.path_params, parameters, key, self._form, own_body))
 
     def _render_error(self, error: HeadwaterError) -> Response:
+        if isinstance(error, KeyRefused):
+            return Response(error.body, 400, media_type="text/plain")
         problem = problem_of(error)
         if self._refusal is not None:
             return Response(self._refusal, problem.status, media_type="text/plain")
@@ -130,13 +141,3 @@ def _authorization_key(header: str) -> str | None:
 
 def json_response(value: object, status: int = 200) -> Response:
     return Response(to_json(value), status, media_type="application/json")
-
-
-def refuse_write() -> Response:
-    """Without a key that may write."""
-    return Response(REFUSED_WRITE, 400, media_type="text/plain")
-
-
-def refuse_read() -> Response:
-    """Without a key that may read."""
-    return Response(_REFUSED_READ, 400, media_type="text/plain")

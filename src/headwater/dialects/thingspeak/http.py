@@ -78,8 +78,8 @@ def _below_channel(reads: Reads) -> Iterator[Route]:
         yield from _in_forms(f"/{feed}/entry/{{entry}}", reads.entry, Form.TEXT)
         yield from _in_forms(f"/{feed}/{{entry}}", reads.entry, Form.TEXT)
     for field in ("fields", "field"):
-        yield from _in_forms(f"/{field}/{{field}}/last_data_age", reads.field_age, Form.TEXT)
-        yield from _in_forms(f"/{field}/{{field}}/{{entry}}", reads.field_entry, Form.TEXT)
+        yield from _in_forms(f"/{field}/{{field}}/last_data_age", reads.age, Form.TEXT)
+        yield from _in_forms(f"/{field}/{{field}}/{{entry}}", reads.entry, Form.TEXT)
         yield from _in_forms(f"/{field}/{{field}}", reads.feeds, Form.JSON)
     for status in ("status", "statuses"):
         yield from _in_forms(f"/{status}", reads.statuses, Form.JSON)

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from headwater.dialects.thingspeak.aggregation import Bucket, aggregate, parse_number
 from headwater.dialects.thingspeak.callers import Callers
 from headwater.dialects.thingspeak.chart import parse_look, render_chart
-from headwater.dialects.thingspeak.endpoint import Call, refuse_read
+from headwater.dialects.thingspeak.endpoint import Call
 from headwater.dialects.thingspeak.forms import Form
 from headwater.dialects.thingspeak.pages import (
     Page,
@@ -51,8 +51,6 @@ class Reads:
 
     async def feeds(self, call: Call) -> Response:
         channel = self._callers.readable(call)
-        if channel is None:
-            return refuse_read()
         number = _field_of(call)
         query = parse_read_query(call.parameters, self._clock_ns(), self._max_results)
         entries = await self._read(channel, query)
@@ -66,8 +64,6 @@ class Reads:
 
     async def statuses(self, call: Call) -> Response:
         channel = self._callers.readable(call)
-        if channel is None:
-            return refuse_read()
         now_ns = self._clock_ns()
         query = parse_read_query(call.parameters, now_ns, self._max_results)
         if not call.parameters.keys() & {"results", "days", "minutes", "start", "end"}:
@@ -78,8 +74,6 @@ class Reads:
     async def chart(self, call: Call) -> Response:
         """A page with one field's chart, for frames of other sites."""
         channel = self._callers.readable(call)
-        if channel is None:
-            return refuse_read()
         number = _field_of(call)
         assert number is not None
         query = parse_read_query(call.parameters, self._clock_ns(), self._max_results)
@@ -116,27 +110,9 @@ class Reads:
     # -- one entry ----------------------------------------------------------------------------------------------
 
     async def entry(self, call: Call) -> Response:
-        """The newest entry, or the one with the number in the path."""
-        return await self._one(call, None)
-
-    async def field_entry(self, call: Call) -> Response:
-        """The newest entry that has a field, or the one with the number in the path."""
+        """The newest entry, that has a field if one is named, or the one with the number in the path."""
         number = _field_of(call)
-        return await self._one(call, number)
-
-    async def last_status(self, call: Call) -> Response:
         channel = self._callers.readable(call)
-        if channel is None:
-            return refuse_read()
-        query = parse_read_query(call.parameters, self._clock_ns(), self._max_results)
-        entry = await self._find(channel, None, "last")
-        page = status_page(channel, [entry], query, call.form)
-        return call.respond(render_single(page, call.form))
-
-    async def _one(self, call: Call, number: int | None) -> Response:
-        channel = self._callers.readable(call)
-        if channel is None:
-            return refuse_read()
         query = parse_read_query(call.parameters, self._clock_ns(), self._max_results)
         entry = await self._find(channel, number, call.path.get("entry", "last"))
         if number is not None and call.form is Form.TEXT:
@@ -144,17 +120,17 @@ class Reads:
         numbers = sorted(channel.settings.fields) if number is None else [number]
         return call.respond(render_single(entry_page(entry, numbers, query, call.form), call.form))
 
-    async def age(self, call: Call) -> Response:
-        """How old the newest entry is, in seconds."""
-        return await self._age(call, None)
-
-    async def field_age(self, call: Call) -> Response:
-        return await self._age(call, _field_of(call))
-
-    async def _age(self, call: Call, number: int | None) -> Response:
+    async def last_status(self, call: Call) -> Response:
         channel = self._callers.readable(call)
-        if channel is None:
-            return refuse_read()
+        query = parse_read_query(call.parameters, self._clock_ns(), self._max_results)
+        entry = await self._find(channel, None, "last")
+        page = status_page(channel, [entry], query, call.form)
+        return call.respond(render_single(page, call.form))
+
+    async def age(self, call: Call) -> Response:
+        """How old the newest entry is, that has a field if one is named, in seconds."""
+        number = _field_of(call)
+        channel = self._callers.readable(call)
         entry = await self._find(channel, number, "last")
         age_s = str(max(0, (self._clock_ns() - entry.at_ns) // 1_000_000_000))
         if call.form is Form.TEXT:

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from headwater.dialects.thingspeak.bulk import BulkMessage, entry_updates, parse_bulk_csv, parse_bulk_json
 from headwater.dialects.thingspeak.callers import Callers
-from headwater.dialects.thingspeak.endpoint import Call, json_response, refuse_write
+from headwater.dialects.thingspeak.endpoint import REFUSED_WRITE, Call, KeyRefused, json_response
 from headwater.dialects.thingspeak.parse import WriteLimits, json_number_fields, parse_update
 from headwater.dialects.thingspeak.render import render_update
 from headwater.dialects.thingspeak.times import parse_zone
@@ -42,33 +42,25 @@ class Writes:
         self._clock_ns = clock_ns
 
     async def update_text(self, call: Call) -> Response:
-        written = await self._write(call)
-        return refuse_write() if written is None else Response(str(written[1].entry_id), media_type="text/plain")
+        _, entry = await self._write(call)
+        return Response(str(entry.entry_id), media_type="text/plain")
 
     async def update_json(self, call: Call) -> Response:
-        written = await self._write(call)
-        if written is None:
-            return refuse_write()
-        channel, entry = written
+        channel, entry = await self._write(call)
         numbers = json_number_fields(call.parameters)
         return json_response(render_update(channel.id, entry, parse_zone(call.parameters), numbers))
 
     async def update_xml(self, call: Call) -> Response:
-        written = await self._write(call)
-        if written is None:
-            return refuse_write()
-        channel, entry = written
+        channel, entry = await self._write(call)
         return call.respond(to_xml("feed", render_update(channel.id, entry, parse_zone(call.parameters))))
 
-    async def _write(self, call: Call) -> tuple[Channel, Entry] | None:
-        """The stored entry, or None without a write key that is known."""
+    async def _write(self, call: Call) -> tuple[Channel, Entry]:
+        """The stored entry. Raises KeyRefused without a write key that is known, and what `Entries.write` raises."""
         channel = self._callers.writable(call)
-        if channel is None:
-            return None
         update = parse_update(call.parameters, self._limits)
         await self._services.ingest.room()
         if self._services.access.channel(channel.id) is None:
-            return None  # deleted while this waited
+            raise KeyRefused(REFUSED_WRITE)  # deleted while this waited
         if update.created_at_ns is None:
             entry, receipt = self._services.entries.write(channel, update, self._clock_ns())
             await receipt.wait()
