@@ -6,7 +6,7 @@ part holds all that arrived in some generations, so of two parts one is newer as
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -115,6 +115,14 @@ class Layout(NamedTuple):
         if new is not None:
             runs.append(new)
         return self._replace(runs=tuple(sorted(runs, key=lambda run: run.last_generation)))
+
+
+def ids_by_type(types: Mapping[int, ValueType]) -> dict[ValueType, list[int]]:
+    """Series together that have their points in the same layout."""
+    ids_of: dict[ValueType, list[int]] = {}
+    for series_id, value_type in types.items():
+        ids_of.setdefault(value_type, []).append(series_id)
+    return ids_of
 
 
 def runs_to_merge(runs: Sequence[Run], *, at_once: int = MERGED_AT_ONCE, max_rows: int = MAX_RUN_ROWS) -> Sequence[Run]:

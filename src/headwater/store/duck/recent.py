@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from headwater.model.series import ValueType
-from headwater.store.duck.layout import EARLIEST_NS, LATEST_NS
+from headwater.store.duck.layout import EARLIEST_NS, LATEST_NS, ids_by_type
 
 MOST_BYTES = 16 * 2**20
 """Of each type: some 650,000 numbers."""
@@ -140,7 +140,9 @@ class Recent:
     def delete(self, types: Mapping[int, ValueType], start_ns: int | None, end_ns: int | None) -> None:
         """Points of these series in [start, end) were deleted."""
         span = _span(start_ns, end_ns)
-        changed = {value_type: self._of[value_type].delete(ids, *span) for value_type, ids in _ids_of(types).items()}
+        changed = {
+            value_type: self._of[value_type].delete(ids, *span) for value_type, ids in ids_by_type(types).items()
+        }
         self._of = {**self._of, **changed}
 
     def unsorted(self) -> tuple[ValueType, Chunk] | None:
@@ -167,7 +169,7 @@ class Recent:
         not all here, or too many."""
         self._is_asked = True
         first_ns, last_ns = _span(start_ns, end_ns)
-        ids_of = _ids_of(types)
+        ids_of = ids_by_type(types)
         arrivals_of = self._of
         known_ns = max(arrivals_of[value_type].older_last_ns for value_type in ids_of) + 1
         if newest is None and first_ns < known_ns:
@@ -187,13 +189,6 @@ def _span(start_ns: int | None, end_ns: int | None) -> tuple[int, int]:
     """The first and the last time that can be stored in [start, end)."""
     first_ns = EARLIEST_NS if start_ns is None else max(start_ns, EARLIEST_NS)
     return first_ns, LATEST_NS if end_ns is None else min(end_ns - 1, LATEST_NS)
-
-
-def _ids_of(types: Mapping[int, ValueType]) -> dict[ValueType, list[int]]:
-    ids_of: dict[ValueType, list[int]] = {}
-    for series_id, value_type in types.items():
-        ids_of.setdefault(value_type, []).append(series_id)
-    return ids_of
 
 
 def _copied(points: pa.Table) -> pa.RecordBatch:

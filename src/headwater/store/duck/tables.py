@@ -19,7 +19,7 @@ from headwater.errors import StorageError
 from headwater.files import free_bytes
 from headwater.model.series import ValueType
 from headwater.store.duck.files import DATABASE_NAME
-from headwater.store.duck.layout import Hot, Layout, Run
+from headwater.store.duck.layout import Hot, Layout, Run, ids_by_type
 from headwater.store.duck.reading import Selection, selection
 from headwater.store.duck.runs import attach_run, remove_leftovers, run_path
 from headwater.store.duck.schema import SQL_TYPES, hot_table
@@ -156,14 +156,11 @@ class Tables:
 
     def select(self, types: Mapping[int, ValueType], start_ns: int | None, end_ns: int | None) -> list[Selection]:
         """What is wanted of each type, for series of these types, as far as is known now."""
-        ids_of: dict[ValueType, list[int]] = {}
-        for series_id, value_type in types.items():
-            ids_of.setdefault(value_type, []).append(series_id)
         has_deletions = self.has_deletions
         layouts = dict(self.layouts)  # all of one moment: a batch of several types is in each of them or in none
         return [
             selection(value_type, layouts[value_type].parts(), ids, start_ns, end_ns, has_deletions=has_deletions)
-            for value_type, ids in ids_of.items()
+            for value_type, ids in ids_by_type(types).items()
         ]
 
     def last_times(self) -> dict[ValueType, int]:

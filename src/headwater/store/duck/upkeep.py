@@ -57,8 +57,8 @@ class Upkeep:
         self._deletions_wait_s = deletions_wait_s
         self._now_s = now_s
         self._deleted_at_s = now_s()
-        self._arrived: dict[ValueType, tuple[int, int, float]] = {}
-        """For each type, the generation and the number of arrivals that were seen, and since when."""
+        self._arrived: dict[ValueType, tuple[tuple[int, int], float]] = {}
+        """For each type, the generation and number of arrivals that were seen last, and since when it is these."""
         self.working = threading.Lock()
         """Held during a step."""
         self._cursor: duckdb.DuckDBPyConnection | None = None
@@ -98,10 +98,10 @@ class Upkeep:
     def _is_quiet(self, hot: Hot) -> bool:
         """Whether nothing has arrived for a while, and enough before."""
         seen, now_s = (hot.generation, hot.rows), self._now_s()
-        *before, since_s = self._arrived.get(hot.type, (0, 0, now_s))
-        if seen != tuple(before):
+        before, since_s = self._arrived.get(hot.type, (seen, now_s))
+        if seen != before:
             since_s = now_s
-        self._arrived[hot.type] = (*seen, since_s)
+        self._arrived[hot.type] = seen, since_s
         return hot.rows * _WORTH_A_RUN >= self._hot_rows and now_s - since_s >= QUIET_S
 
     def _begin_generation(self, value_type: ValueType) -> None:
