@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
 from headwater.errors import HeadwaterError
-from headwater.logs import Log
+from headwater.logs import Log, reason_of
 
 log = Log(__name__)
 
@@ -189,8 +189,7 @@ class ControlSocket:
                     command(request, reply)
                 except HeadwaterError as error:
                     # Of what the engine said, whoever asked is told less than the operator.
-                    cause = {} if error.__cause__ is None else {"cause": repr(error.__cause__)}
-                    log.warning("a command was refused", reason=str(error), **cause)
+                    log.warning("a command was refused", **reason_of(error))
                     reply.end(str(error))
                 else:
                     reply.end()

@@ -74,6 +74,12 @@ class Log:
             self._logger.log(level, "%s", event, exc_info=exc_info, extra={"fields": fields}, stacklevel=3)
 
 
+def reason_of(error: BaseException) -> dict[str, object]:
+    """The fields that say why something failed."""
+    cause = {} if error.__cause__ is None else {"cause": repr(error.__cause__)}
+    return {"reason": str(error), **cause}
+
+
 class Trouble:
     """Something that may fail many times in a row. Told are the first failure, and that it works again."""
 
@@ -87,8 +93,7 @@ class Trouble:
         """It failed, once or once more."""
         if not self.is_on:
             self.is_on = True
-            cause = {} if error.__cause__ is None else {"cause": repr(error.__cause__)}
-            self._log.error(self._failing, **fields, reason=str(error), **cause)
+            self._log.error(self._failing, **fields, **reason_of(error))
 
     def end(self) -> None:
         """It went well."""

@@ -129,12 +129,12 @@ class Access:
         owner = self.account_of_key(key)
         return owner is not None and owner.id == channel.account_id
 
-    # MQTT
-
     def opens(self, channel: Channel, key: str) -> bool:
         """Whether a text is one of a channel's keys, to read or to write."""
         key_hash = hash_of(key)
         return channel.id in (self._known.read_keys.get(key_hash), self._known.write_keys.get(key_hash))
+
+    # MQTT
 
     def device(self, device_id: int) -> MqttDevice | None:
         known = self._known.devices.get(device_id)

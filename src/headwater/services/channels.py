@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from headwater.errors import BadRequest, NotFound
+from headwater.model.entry import FIELD_NUMBERS
 from headwater.model.series import INTEGER_MAX
 from headwater.registry.entities import Channel, ChannelSettings
 from headwater.registry.keys import generate_api_key
@@ -19,7 +20,6 @@ from headwater.registry.worker import RegistryWorker
 from headwater.services.access import Access
 from headwater.services.checks import check_text
 
-FIELD_NUMBERS = range(1, 9)
 MAX_NAME_LENGTH = 255
 MAX_DESCRIPTION_LENGTH = 8000
 MAX_METADATA_LENGTH = 8000

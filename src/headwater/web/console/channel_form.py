@@ -7,8 +7,9 @@ from dataclasses import replace
 from decimal import Decimal
 
 from headwater.errors import BadRequest
+from headwater.model.entry import FIELD_NUMBERS
 from headwater.registry.entities import ChannelSettings
-from headwater.services.channels import FIELD_NUMBERS, MAX_RETENTION_S, MIN_RETENTION_S, check_settings
+from headwater.services.channels import MAX_RETENTION_S, MIN_RETENTION_S, check_settings
 from headwater.web.console.errors import sentence_of
 from headwater.web.console.forms import Form
 

@@ -9,9 +9,8 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from headwater.errors import BadRequest, Conflict
-from headwater.model.entry import Entry
+from headwater.model.entry import FIELD_NUMBERS, Entry
 from headwater.registry.entities import Channel, ChannelSettings
-from headwater.services.channels import FIELD_NUMBERS
 from headwater.web.console.channel_form import (
     WHOLE_FORM,
     channel_form_errors,
