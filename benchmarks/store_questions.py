@@ -11,7 +11,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -85,22 +85,16 @@ def questions(fleet: Fleet, points: Points) -> list[Question]:
     def newest(fields: str, subject: Subject) -> str:
         return f"SELECT {fields} FROM {MEASUREMENT} WHERE {device(subject)} ORDER BY time DESC LIMIT {NEWEST}"
 
+    last_field = Question(
+        "last-field",
+        f"last {NEWEST}, one field",
+        lambda store, subject: store.rows([series(subject)], newest=NEWEST),
+        lambda subject: newest(_FIELD_NAMES[subject.field], subject),
+        200,
+    )
     return [
-        Question(
-            "last-field",
-            f"last {NEWEST}, one field",
-            lambda store, subject: store.rows([series(subject)], newest=NEWEST),
-            lambda subject: newest(_FIELD_NAMES[subject.field], subject),
-            200,
-        ),
-        Question(
-            "last-field-again",
-            f"last {NEWEST}, one field, again",
-            lambda store, subject: store.rows([series(subject)], newest=NEWEST),
-            lambda subject: newest(_FIELD_NAMES[subject.field], subject),
-            200,
-            is_repeated=True,
-        ),
+        last_field,
+        replace(last_field, name="last-field-again", title=f"{last_field.title}, again", is_repeated=True),
         Question(
             "last-record",
             f"last {NEWEST}, {len(FIELDS)} fields",

@@ -53,6 +53,15 @@ class Answer(NamedTuple):
         return json.loads(self.body)
 
 
+def headwater(*arguments: str | Path, code: int = 0, stdin: str = "") -> str:
+    """Run a command; what it printed, on standard error if it failed."""
+    command = [sys.executable, "-m", "headwater", *map(str, arguments)]
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == code, done
+    assert "Traceback" not in done.stderr
+    return done.stderr if code else done.stdout
+
+
 def wait_until(condition: Callable[[], object], timeout_s: float = 10.0, what: str = "the condition") -> None:
     """Return as soon as something is true; fail when it does not become so."""
     deadline_s = time.monotonic() + timeout_s

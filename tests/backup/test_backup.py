@@ -15,18 +15,9 @@ from pathlib import Path
 import paho.mqtt.client as paho
 import pytest
 
-from server import ADMIN_PASSWORD, ADMIN_TOKEN, ChannelKeys, Server, running_server, start_server, wait_until
+from server import ADMIN_PASSWORD, ADMIN_TOKEN, ChannelKeys, Server, headwater, running_server, start_server, wait_until
 
 SMALL_RUNS = {"HEADWATER_STORE_HOT_POINTS": "1000"}
-
-
-def headwater(*arguments: str | Path, code: int = 0, stdin: str = "") -> str:
-    """Run a command; what it printed, on standard error if it failed."""
-    command = [sys.executable, "-m", "headwater", *map(str, arguments)]
-    done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == code, done
-    assert "Traceback" not in done.stderr
-    return done.stderr if code else done.stdout
 
 
 class Writer(threading.Thread):

@@ -18,19 +18,10 @@ from headwater.errors import ConfigurationError
 from headwater.exchange.export_terminal import run_query
 from headwater.exchange.formats import format_of
 from headwater.settings import Settings
-from server import ADMIN_PASSWORD, running_server
+from server import ADMIN_PASSWORD, headwater, running_server
 
 ANSWER = '"entry_id","field1"\n1,1.5\n2,2.5\n'
 QUERY = 'SELECT entry_id, field1 FROM "garden"."entry" ORDER BY entry_id'
-
-
-def headwater(*arguments: str | Path, code: int = 0, stdin: str = "") -> str:
-    """Run a command; what it printed, on standard error if it failed."""
-    command = [sys.executable, "-m", "headwater", *map(str, arguments)]
-    done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == code, done
-    assert "Traceback" not in done.stderr
-    return done.stderr if code else done.stdout
 
 
 def test_a_query_beside_a_server_and_without_one(tmp_path: Path) -> None:
