@@ -1,0 +1,76 @@
+"""What leaves the server on somebody's behalf: requests, mails and messages, as values, and who carries them out.
+
+The use cases name what is to be sent; `hooks/` and the broker do it. Knows no socket.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from headwater.errors import RequestError
+
+
+class OutboundFailed(RequestError):
+    """It was not sent, or not answered as wanted. Says why, fit for the owner's eyes: no password, no header."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutboundRequest:
+    """One HTTP request to somewhere else."""
+
+    method: str
+    """GET, POST, PUT, DELETE or PATCH."""
+    url: str
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    body: bytes = field(default=b"", repr=False)
+    username: str = ""
+    """Of HTTP basic authentication; empty for none."""
+    password: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class OutboundAnswer:
+    """What came back."""
+
+    status: int
+    body: bytes
+    """At most as long as the limits allow."""
+    content_type: str
+    duration_s: float
+
+
+class Sender(Protocol):
+    """Carries out HTTP requests within the server's safety limits."""
+
+    async def send(self, account_id: int, request: OutboundRequest) -> OutboundAnswer:
+        """One try. An answer of any status is an answer; raises OutboundFailed when there is none, or when the limits
+        forbid the target."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """A mail in plain text."""
+
+    to: tuple[str, ...]
+    subject: str
+    body: str
+
+
+class Mailer(Protocol):
+    """Hands mails to the operator's mail server."""
+
+    @property
+    def is_set_up(self) -> bool:
+        """Whether the operator named a mail server."""
+
+    async def send(self, account_id: int, mail: Mail) -> None:
+        """Returns once the mail server has taken it. Raises OutboundFailed."""
+
+
+class Publisher(Protocol):
+    """Publishes MQTT messages in an account's name."""
+
+    async def publish(self, account_id: int, topic: str, payload: bytes, *, qos: int = 0, retain: bool = False) -> None:
+        """To the account's own topics, or to one of its channels (`channels/<id>/publish`). Returns once it is taken
+        as it would be from a client of that account: with QoS 1, when it is on disk. Raises OutboundFailed."""
