@@ -45,10 +45,15 @@ class Target:
 
     def create_channel(self, name: str) -> int:
         """A ThingSpeak channel with two fields; its id."""
+        return self.create_channel_with_key(name)[0]
+
+    def create_channel_with_key(self, name: str) -> tuple[int, str]:
+        """As `create_channel`, with its write key."""
         form = {"api_key": self.password or "", "name": name, "field1": "one", "field2": "two"}
         body = urllib.parse.urlencode(form).encode()
         with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}/channels.json", body) as answer:
-            return int(json.load(answer)["id"])
+            channel = json.load(answer)
+        return int(channel["id"]), str(channel["api_keys"][0]["api_key"])
 
     def expect_entries(self, channel_id: int, at_least: int) -> None:
         """What must be found on disk once the server has stopped."""

@@ -117,7 +117,16 @@ async def run(
         stack.push_async_callback(listeners.stop_listening)
         web_sockets = WebSockets(broker.new_connection, settings.listen.websocket_origins, settings.mqtt)
         web_app = _build_web_app(services, settings, tls, listeners, web_sockets)
-        web = WebServer(web_app, settings.web, web_sockets, max_handshakes=settings.tls.max_handshakes)
+        quick_paths = {
+            path: quick for dialect in DIALECTS for path, quick in dialect.quick_paths(services, settings).items()
+        }
+        web = WebServer(
+            web_app,
+            settings.web,
+            web_sockets,
+            quick_paths=quick_paths,
+            max_handshakes=settings.tls.max_handshakes,
+        )
         stack.push_async_callback(web.close)
         bound = await _listen(settings, listeners, web, tls)
         # Not before: a start that fails for want of a port would have shown the secrets to nobody.

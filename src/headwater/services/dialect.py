@@ -5,9 +5,9 @@ The shells know dialects only through these protocols, and dialects know the she
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from starlette.routing import BaseRoute
 
@@ -46,6 +46,20 @@ class TopicSpace(Protocol):
         """The last subscription with this filter has gone."""
 
 
+RawHeaders: TypeAlias = Sequence[tuple[bytes, bytes]]
+"""Names in lower case."""
+Answer: TypeAlias = Callable[[int, RawHeaders, bytes], None]
+"""Takes status, headers (with the body's length) and body of an HTTP answer."""
+
+
+class QuickPath(Protocol):
+    """A path of HTTP that is asked so often that its usual requests go past the application."""
+
+    def take(self, method: str, query: bytes, headers: RawHeaders, body: bytes, answer: Answer) -> bool:
+        """Take a request in, and call `answer` exactly once, later. False for any request that is not of the usual
+        kind: then nothing was done, and the route of the same path answers it. Both answer alike. Raises nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Dialect:
     """One outside protocol."""
@@ -53,3 +67,5 @@ class Dialect:
     name: str
     routes: Callable[[Services, Settings], Sequence[BaseRoute]]
     topics: Callable[[Services, Settings], Sequence[TopicSpace]]
+    quick_paths: Callable[[Services, Settings], Mapping[str, QuickPath]] = lambda _services, _settings: {}
+    """By path; each has a route too."""

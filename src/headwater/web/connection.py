@@ -22,6 +22,7 @@ from uvicorn.server import ServerState
 from headwater.logs import Log
 from headwater.settings import WebSettings
 from headwater.web.headers import Heads
+from headwater.web.quick import MAX_BODY_BYTES, QuickAnswers
 from headwater.web.request_line import may_begin, mended
 from headwater.web.upgrade import Upgrade
 
@@ -66,11 +67,15 @@ class HttpConnection(HttpToolsProtocol):
         state: ServerState,
         settings: WebSettings,
         heads: Heads,
+        quick: QuickAnswers,
         upgrade: Upgrade | None = None,
     ) -> None:
         super().__init__(config=config, server_state=state, app_state={})
         self._settings = settings
         self._heads = heads
+        self._quick = quick
+        self._held: ASGI3Application | None = None
+        """The application, while the request that runs may be answered without it once its body has come."""
         self._upgrade = upgrade
         self._is_upgrade = False
         """The newest request asks for the other protocol, and may have it."""
@@ -114,7 +119,7 @@ class HttpConnection(HttpToolsProtocol):
             self._running.disconnected = True
             self._running.message_event.set()
         self.pipeline.clear()
-        self._running = None
+        self._running = self._held = None
         self.cycle = None  # type: ignore[assignment]  # as it is in uvicorn before the first request
 
     def data_received(self, data: bytes) -> None:
@@ -200,12 +205,16 @@ class HttpConnection(HttpToolsProtocol):
         if self.cycle.response_complete and self._body_bytes > self._settings.max_body_bytes:
             self.transport.close()  # it is answered, nobody reads the rest, and there is no end of it
         super().on_body(body)
+        if self._held is not None and len(self.cycle.body) > MAX_BODY_BYTES:
+            self._let_application_answer(self.cycle, self._held)
 
     def on_message_complete(self) -> None:
         self._input = Phase.IDLE
         self._begun_line = b""
         self.parser.set_dangerous_leniencies(lenient_optional_cr_before_lf=True)
         super().on_message_complete()
+        if self._held is not None:
+            self._answer_quickly(self.cycle, self._held)
 
     # -- another protocol ------------------------------------------------------------------------------------
 
@@ -242,6 +251,20 @@ class HttpConnection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
+        if not self._quick.may_take(cycle):
+            self._let_application_answer(cycle, app)
+        elif cycle.more_body:
+            self._held = app
+        else:
+            self._answer_quickly(cycle, app)
+
+    def _answer_quickly(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._held = None
+        if not self._quick.take(cycle):
+            self._let_application_answer(cycle, app)
+
+    def _let_application_answer(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._held = None
         task = self.loop.create_task(cycle.run_asgi(_with_own_head(app, cycle, self._heads)))
         self.tasks.add(task)
         task.add_done_callback(self._on_task_done)

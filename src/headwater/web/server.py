@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import cast
 
 import uvicorn
@@ -17,10 +17,12 @@ from starlette.types import ASGIApp
 from uvicorn.server import ServerState
 
 from headwater.logs import Log
+from headwater.services.dialect import QuickPath
 from headwater.settings import TlsSettings, WebSettings
 from headwater.tls_listener import TlsListener, listen_with_tls
 from headwater.web.connection import HttpConnection
 from headwater.web.headers import Heads
+from headwater.web.quick import QuickAnswers
 from headwater.web.upgrade import Upgrade
 
 log = Log(__name__)
@@ -37,7 +39,7 @@ class WebServer:
     """Serves one ASGI application on any number of listeners.
 
     Args: `upgrade` is a protocol to which connections go over that ask for it; they are its own from then on, to
-    count and to close. `max_handshakes` is for each TLS listener.
+    count and to close. `quick_paths` may answer without the application. `max_handshakes` is for each TLS listener.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class WebServer:
         settings: WebSettings,
         upgrade: Upgrade | None = None,
         *,
+        quick_paths: Mapping[str, QuickPath] | None = None,
         max_handshakes: int = TlsSettings().max_handshakes,
     ) -> None:
         self._settings = settings
@@ -53,6 +56,7 @@ class WebServer:
         self._upgrade = upgrade
         self._state = ServerState()
         self._heads = Heads()
+        self._quick = QuickAnswers(quick_paths or {}, self._heads)
         self._servers: list[asyncio.Server | TlsListener] = []
         self._config = uvicorn.Config(
             cast("Callable[..., object]", app),
@@ -96,7 +100,7 @@ class WebServer:
         return bound[0], bound[1]
 
     def _make_connection(self) -> HttpConnection:
-        return HttpConnection(self._config, self._state, self._settings, self._heads, self._upgrade)
+        return HttpConnection(self._config, self._state, self._settings, self._heads, self._quick, self._upgrade)
 
     async def close(self) -> None:
         """Accept nothing more, let requests under way be answered, then close every connection."""
@@ -104,6 +108,7 @@ class WebServer:
             server.close()
         for connection in tuple(self._state.connections):
             connection.shutdown()
+        await self._quick.drain(DRAIN_TIMEOUT_S)
         await self._drain(STREAM_TIMEOUT_S)
         for connection in tuple(self._state.connections):
             if isinstance(connection, HttpConnection) and connection.is_streaming:

@@ -1,12 +1,13 @@
 """ThingSpeak: channels of up to eight fields over MQTT and REST.
 
 `parameters`, `times`, `parse`, `read_query` and `render` are pure. `http` lists the paths, which `writes`, `reads` and
-`channels` answer through `endpoint`, and `mqtt` the topics; `callers` says who may, `errors` what went wrong in
-ThingSpeak's words.
+`channels` answer through `endpoint` (plain updates go past it, through `quick_update`), and `mqtt` the topics;
+`callers` says who may, `errors` what went wrong in ThingSpeak's words.
 """
 
 from headwater.dialects.thingspeak.http import routes
 from headwater.dialects.thingspeak.mqtt import topics
+from headwater.dialects.thingspeak.quick_update import quick_paths
 from headwater.services.dialect import Dialect
 
-DIALECT = Dialect("thingspeak", routes, topics)
+DIALECT = Dialect("thingspeak", routes, topics, quick_paths)

@@ -95,9 +95,8 @@ class Endpoint:
         except ClientDisconnect:
             return  # nobody is left to be answered; what was taken in is stored all the same
         except HeadwaterError as error:
-            response = self._render_error(error)
-        response.headers.update(_EVERY_ANSWER)
-        await response(scope, receive, send)
+            response = self.render_error(error)
+        await finished(response)(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:
         if request.method == "OPTIONS":
@@ -117,7 +116,8 @@ class Endpoint:
         key = find_key(parameters, request.headers.raw) or _authorization_key(request.headers.get("authorization", ""))
         return await handler(Call(request.path_params, parameters, key, self._form, own_body))
 
-    def _render_error(self, error: HeadwaterError) -> Response:
+    def render_error(self, error: HeadwaterError) -> Response:
+        """What went wrong, in the form that this path has."""
         if isinstance(error, KeyRefused):
             return Response(error.body, 400, media_type="text/plain")
         problem = problem_of(error)
@@ -131,6 +131,12 @@ class Endpoint:
         if self._form is Form.XML:
             return Response(render_problem_xml(problem, details), problem.status, media_type=Form.XML.value)
         return Response(problem.code, problem.status, media_type=Form.TEXT.value)
+
+
+def finished(response: Response) -> Response:
+    """With the headers that every answer has."""
+    response.headers.update(_EVERY_ANSWER)
+    return response
 
 
 def _authorization_key(header: str) -> str | None:

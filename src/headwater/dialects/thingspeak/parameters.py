@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from urllib.parse import parse_qsl
+from urllib.parse import unquote_plus
 
 from headwater.errors import BadRequest
 
@@ -26,23 +26,43 @@ def parse_parameters(query: bytes, content_type: str, body: bytes) -> dict[str, 
     clients send forms with unrelated ones. Raises BadRequest.
     """
     parameters = parse_form(query)
-    if "json" in content_type or body.lstrip()[:1] == b"{":
+    if _is_json(content_type, body):
         parameters.update(_parse_json(body))
     elif body:
         parameters.update(parse_form(body))
     return parameters
 
 
+def is_form(headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bool:
+    """Whether a body is a form rather than JSON. Header names are in lower case."""
+    for name, value in headers:
+        if name == b"content-type" and b"json" in value:
+            return False
+    return not _is_json("", body)
+
+
+def _is_json(content_type: str, body: bytes) -> bool:
+    return "json" in content_type or body.lstrip()[:1] == b"{"
+
+
 def parse_form(form: bytes) -> dict[str, str]:
     """A query or a form. Raises BadRequest."""
+    if form.count(b"&") >= MAX_PARAMETERS:
+        raise BadRequest(f"there are more than {MAX_PARAMETERS} parameters")
+    parameters: dict[str, str] = {}
     try:
-        text = form.decode()
-        pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=MAX_PARAMETERS)
+        for part in form.decode().split("&"):
+            if part:
+                name, _, value = part.partition("=")
+                parameters[_decoded(name)] = _decoded(value)
     except UnicodeDecodeError:
         raise BadRequest("the parameters are not UTF-8 text") from None
-    except ValueError:
-        raise BadRequest(f"there are more than {MAX_PARAMETERS} parameters") from None
-    return dict(pairs)
+    return parameters
+
+
+def _decoded(text: str) -> str:
+    """Most texts have nothing to decode, and this is called for every value of every update."""
+    return unquote_plus(text, errors="strict") if "%" in text or "+" in text else text
 
 
 def _parse_json(body: bytes) -> dict[str, str]:
