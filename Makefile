@@ -8,7 +8,8 @@ RUNTIME := $(VENV)/.runtime-is-installed
 DEV     := $(VENV)/.dev-is-installed
 ARGS    ?=
 MINUTES ?= 10
-BENCHMARKS := $(addprefix benchmarks/,mqtt_broker.py mqtt_ingest.py thingspeak_update.py store_append.py store_series.py store_growth.py \
+BENCHMARKS := $(addprefix benchmarks/,mqtt_broker.py mqtt_ingest.py thingspeak_update.py \
+	thingspeak_fleet.py store_append.py store_series.py store_growth.py \
 	store_under_load.py store_queries.py)
 
 .DEFAULT_GOAL := help

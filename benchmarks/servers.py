@@ -14,7 +14,7 @@ import tempfile
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,14 +87,23 @@ def _entries_on_disk(telemetry: Path) -> dict[int, int]:
 
 
 @contextmanager
-def headwater() -> Iterator[Target]:
-    """Headwater as an operator starts it. Its data lies below the current directory (the one for temporary files is
-    often in memory, where an fsync costs nothing) and is deleted afterwards."""
+def headwater(prepare: Callable[[Path], None] | None = None) -> Iterator[Target]:
+    """Headwater as an operator starts it, after `prepare` has had its data directory.
+
+    That lies below the current directory (the one for temporary files is often in memory, where an fsync costs nothing)
+    and is deleted afterwards.
+    """
     data = Path(tempfile.mkdtemp(prefix="headwater-bench-", dir=Path.cwd()))
     token = secrets.token_urlsafe(30)
     command = [sys.executable, "-m", "headwater", "serve", "--data", str(data), "--http", "127.0.0.1:0"]
     command += ["--mqtt", "127.0.0.1:0", "--https", "off", "--mqtts", "off", "--log-level", "error"]
     seed = {"HEADWATER_ADMIN_USER": USER_NAME, "HEADWATER_ADMIN_PASSWORD": token, "HEADWATER_ADMIN_TOKEN": token}
+    try:
+        if prepare is not None:
+            prepare(data)
+    except BaseException:
+        shutil.rmtree(data)
+        raise
     process = subprocess.Popen(command, stdout=subprocess.PIPE, env=os.environ | seed, text=True)
     try:
         assert process.stdout is not None
