@@ -72,8 +72,8 @@ def report(
 ) -> bool:
     sent, devices = sum(published.sent) + len(readable_s), len(published.sent) + PROBED
     table = Table(title=f"{devices:,} devices, one update a second each, {seconds} s", show_header=False)
-    table.add_column()
-    table.add_column(justify="right")
+    table.add_column(no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
     table.add_row("updates sent, all found on disk", f"{sent:,}")
     table.add_row("from publish to acknowledged: median, 99 %, most", _milliseconds(published.waits_s))
     table.add_row("from publish to readable over REST: median, 99 %, most", _milliseconds(readable_s))

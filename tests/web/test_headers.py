@@ -64,3 +64,14 @@ def test_title_case_changes_case_only(name: bytes) -> None:
     assert spelled.lower() == name
     assert title_case(spelled) == spelled
     assert all(part[:1] == part[:1].upper() for part in spelled.split(b"-"))
+
+
+def test_repeated_heads_are_the_same_and_have_the_right_date() -> None:
+    now_s = 1_000_000_000.0
+    heads = Heads(lambda: now_s)
+    headers = ((b"content-length", b"3"), (b"x-one", b"1"))
+    for _ in range(3):
+        for keep_alive in (True, False):
+            rendered = heads.render(200, headers, method="GET", keep_alive=keep_alive)
+            assert heads.render_repeated(200, headers, method="GET", keep_alive=keep_alive) == rendered
+        now_s += 0.6

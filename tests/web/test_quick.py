@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 
 import pytest
 from http_server import BIG_BYTES, GET, App, Client, serving, until
 
-from headwater.services.dialect import Answer, RawHeaders
+from headwater.services.dialect import Answer
 from headwater.web.quick import MAX_BODY_BYTES
 
 QUICK = b"POST /quick HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n"
@@ -25,7 +26,9 @@ class Path:
         self.waiting: list[Answer] = []
         self.answer = answer
 
-    def take(self, method: str, query: bytes, headers: RawHeaders, body: bytes, answer: Answer) -> bool:
+    def take(
+        self, method: str, query: bytes, headers: Sequence[tuple[bytes, bytes]], body: bytes, answer: Answer
+    ) -> bool:
         if body.startswith(b"no"):
             return False
         if body == b"bad":
@@ -39,7 +42,7 @@ class Path:
     def open(self) -> None:
         self.is_open = True
         while self.waiting:
-            length = [(b"content-length", b"%d" % len(self.answer))]
+            length = ((b"content-length", b"%d" % len(self.answer)),)
             self.waiting.pop(0)(200, length, self.answer)
 
 

@@ -46,16 +46,19 @@ class TopicSpace(Protocol):
         """The last subscription with this filter has gone."""
 
 
-RawHeaders: TypeAlias = Sequence[tuple[bytes, bytes]]
+RawHeaders: TypeAlias = tuple[tuple[bytes, bytes], ...]
 """Names in lower case."""
 Answer: TypeAlias = Callable[[int, RawHeaders, bytes], None]
-"""Takes status, headers (with the body's length) and body of an HTTP answer."""
+"""Takes status, headers (with the body's length) and body of an HTTP answer. One of few, but for the body: heads are
+remembered for a moment."""
 
 
 class QuickPath(Protocol):
     """A path of HTTP that is asked so often that its usual requests go past the application."""
 
-    def take(self, method: str, query: bytes, headers: RawHeaders, body: bytes, answer: Answer) -> bool:
+    def take(
+        self, method: str, query: bytes, headers: Sequence[tuple[bytes, bytes]], body: bytes, answer: Answer
+    ) -> bool:
         """Take a request in, and call `answer` exactly once, later. False for any request that is not of the usual
         kind: then nothing was done, and the route of the same path answers it. Both answer alike. Raises nothing."""
 

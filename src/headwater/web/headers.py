@@ -13,6 +13,8 @@ from email.utils import formatdate
 from http import HTTPStatus
 from typing import NamedTuple
 
+from headwater.services.dialect import RawHeaders
+
 _MAX_NAMES = 1_000
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 _FORBIDDEN = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
@@ -35,13 +37,15 @@ def title_case(name: bytes) -> bytes:
 
 
 class Heads:
-    """Renders heads; remembers spelled names and the date of the current second."""
+    """Renders heads; remembers spelled names, and the date and repeated heads of the current second."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._names: dict[bytes, bytes] = {}
         self._date = b""
         self._date_at_s = -1
+        self._repeated: dict[tuple[int, RawHeaders, str, bool], Head] = {}
+        """Heads of the current second."""
 
     def render(self, status: int, headers: Iterable[tuple[bytes, bytes]], *, method: str, keep_alive: bool) -> Head:
         """The head of an answer to a request of that method. Raises ValueError for a value that would break it."""
@@ -72,6 +76,15 @@ class Heads:
         lines.append(b"\r\n")
         return Head(b"".join(lines), keep_alive, is_chunked, content_length or 0)
 
+    def render_repeated(self, status: int, headers: RawHeaders, *, method: str, keep_alive: bool) -> Head:
+        """As `render`, for headers that come again and again: such a head is put together once in a second."""
+        self._now()
+        key = (status, headers, method, keep_alive)
+        head = self._repeated.get(key)
+        if head is None:
+            head = self._repeated[key] = self.render(status, headers, method=method, keep_alive=keep_alive)
+        return head
+
     def _spell(self, name: bytes) -> bytes:
         spelled = self._names.get(name)
         if spelled is None:
@@ -84,4 +97,5 @@ class Heads:
         now_s = int(self._clock())
         if now_s != self._date_at_s:
             self._date, self._date_at_s = formatdate(now_s, usegmt=True).encode(), now_s
+            self._repeated.clear()
         return self._date

@@ -46,7 +46,11 @@ class QuickAnswers:
         self._pending += 1
         try:
             is_taken = self._paths[scope["path"]].take(
-                scope["method"], scope["query_string"], list(scope["headers"]), bytes(cycle.body), self._answering(cycle)
+                scope["method"],
+                scope["query_string"],
+                list(scope["headers"]),
+                bytes(cycle.body),
+                self._answering(cycle),
             )
         except Exception:
             log.exception("a quick path failed")
@@ -68,7 +72,9 @@ class QuickAnswers:
             self._settled()
             if cycle.disconnected or cycle.transport.is_closing():
                 return
-            head = self._heads.render(status, headers, method=cycle.scope["method"], keep_alive=cycle.keep_alive)
+            head = self._heads.render_repeated(
+                status, headers, method=cycle.scope["method"], keep_alive=cycle.keep_alive
+            )
             cycle.response_started = cycle.response_complete = True
             cycle.keep_alive = head.keeps_alive
             cycle.transport.write(head.rendered + body)

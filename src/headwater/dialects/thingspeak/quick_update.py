@@ -6,7 +6,7 @@ Whatever is unusual is left to `writes.py`, which answers the same path; nothing
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from starlette.responses import Response
 
@@ -33,7 +33,9 @@ class QuickUpdate(QuickPath):
         self._headers: dict[int, RawHeaders] = {}
         """Of an answer, by the length of its body."""
 
-    def take(self, method: str, query: bytes, headers: RawHeaders, body: bytes, answer: Answer) -> bool:
+    def take(
+        self, method: str, query: bytes, headers: Sequence[tuple[bytes, bytes]], body: bytes, answer: Answer
+    ) -> bool:
         if method not in ("GET", "POST") or len(body) > self._limits.max_message_bytes or self._ingest.is_full:
             return False
         if body and not is_form(headers, body):
@@ -62,7 +64,7 @@ class QuickUpdate(QuickPath):
                 return
             failure = error if isinstance(error, HeadwaterError) else StorageError(str(error))
             response = finished(self._endpoint.render_error(failure))
-            answer(response.status_code, response.raw_headers, bytes(response.body))
+            answer(response.status_code, tuple(response.raw_headers), bytes(response.body))
 
         receipt.add_callback(settle)
         return True
@@ -71,7 +73,7 @@ class QuickUpdate(QuickPath):
         headers = self._headers.get(len(number))
         if headers is None:
             response = finished(Response(number, media_type="text/plain"))
-            headers = self._headers[len(number)] = response.raw_headers
+            headers = self._headers[len(number)] = tuple(response.raw_headers)
         return headers
 
 
