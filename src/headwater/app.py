@@ -273,6 +273,7 @@ async def open_services(settings: Settings, store: Store) -> AsyncIterator[Servi
                 on_deleted=forget_channel,
                 change_retention=retention.change,
                 max_channels_per_account=limits.channels_per_account,
+                max_fields_per_channel=limits.fields_per_channel,
             ),
             devices=Devices(worker, access, connect_limits, max_devices_per_account=limits.devices_per_account),
             ingest=ingest,

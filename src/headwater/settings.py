@@ -518,6 +518,11 @@ class LimitSettings:
 
     channels_per_account: int = setting(10_000, Whole(1, 10_000_000), "Most channels of one account.")
     devices_per_account: int = setting(20_000, Whole(1, 10_000_000), "Most MQTT devices of one account.")
+    fields_per_channel: int = setting(
+        64,
+        Whole(8, 256),  # the greatest is that of `model.entry`
+        "Most fields of one ThingSpeak channel. Every channel has eight; it has others once their owner names them.",
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,11 +19,25 @@ from headwater.registry.registry import NewToken, Registry
 from headwater.registry.transactions import MAX_ID
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=40)
+FIELDS = st.dictionaries(
+    st.integers(1, 64), st.tuples(TEXT, st.text(st.characters(codec="utf-8"), min_size=1, max_size=32), st.booleans())
+)
+
+
+def with_fields(settings: ChannelSettings, fields: dict[int, tuple[str, str, bool]]) -> ChannelSettings:
+    """Only what is named has a unit or a label."""
+    return replace(
+        settings,
+        fields={number: name for number, (name, _, _) in fields.items()},
+        units={number: text for number, (_, text, is_unit) in fields.items() if is_unit},
+        labels={number: text for number, (_, text, is_unit) in fields.items() if not is_unit},
+    )
+
+
 CHANNEL_SETTINGS = st.builds(
     ChannelSettings,
     name=TEXT,
     description=TEXT,
-    fields=st.dictionaries(st.integers(1, 8), TEXT),
     latitude=TEXT,
     longitude=TEXT,
     elevation=TEXT,
@@ -32,7 +46,8 @@ CHANNEL_SETTINGS = st.builds(
     github_url=TEXT,
     metadata=TEXT,
     tags=st.lists(TEXT, max_size=5).map(tuple),
-)
+    takes_names=st.booleans(),
+).flatmap(lambda settings: FIELDS.map(lambda fields: with_fields(settings, fields)))
 
 
 def add_account(registry: Registry, name: str = "ada", token: NewToken | None = None) -> Account:

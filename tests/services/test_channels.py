@@ -41,6 +41,22 @@ def test_checked_settings_stay_as_they_are(given_settings):
     assert check_settings(checked) == checked
 
 
+def test_units_and_labels_are_those_of_named_fields():
+    checked = check_settings(
+        ChannelSettings(fields={1: "t", 2: " ", 9: "r"}, units={1: " °C ", 2: "%", 9: ""}, labels={9: " Rain ", 3: "x"})
+    )
+    assert (checked.fields, checked.units, checked.labels) == ({1: "t", 9: "r"}, {1: "°C"}, {9: "Rain"})
+    assert [checked.field_title(number) for number in (1, 2, 9)] == ["t (°C)", "Field 2", "Rain"]
+
+
+async def test_how_many_fields_there_may_be(house):
+    account = await house.account()
+    channels = Channels(house.worker, house.access, max_fields_per_channel=12)
+    assert (await channels.create(account.id, ChannelSettings(fields={12: "x"}))).settings.numbers[-1] == 12
+    with pytest.raises(BadRequest, match="field numbers go from 1 to 12"):
+        await channels.create(account.id, ChannelSettings(fields={13: "x"}))
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=25)
 @given(wanted=GOOD_SETTINGS)
 async def test_settings_come_back_as_they_were_checked(house, wanted):
@@ -132,8 +148,10 @@ async def test_what_is_blank_or_twice_is_left_out(house):
         ({"description": "x" * 8001}, "description may have at most 8000 characters"),
         ({"metadata": "x" * 8001}, "metadata may have at most 8000 characters"),
         ({"fields": {1: "x" * 256}}, "field1 may have at most 255 characters"),
-        ({"fields": {0: "x"}}, "field numbers go from 1 to 8"),
-        ({"fields": {9: ""}}, "field numbers go from 1 to 8"),
+        ({"fields": {1: "x"}, "units": {1: "x" * 33}}, "unit1 may have at most 32 characters"),
+        ({"fields": {9: "x"}, "labels": {9: "a\nb"}}, "label9 must not contain control characters"),
+        ({"fields": {0: "x"}}, "field numbers go from 1 to 256"),
+        ({"fields": {257: ""}}, "field numbers go from 1 to 256"),
         ({"latitude": "90.01"}, "latitude must be a number from -90 to 90"),
         ({"latitude": "north"}, "latitude must be a number"),
         ({"latitude": "nan"}, "latitude must be a number"),

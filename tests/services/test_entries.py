@@ -70,6 +70,38 @@ async def test_entries_come_back_whole(kernel: Kernel) -> None:
     assert await kernel.entries.newest(channel(), 10) == [entry]
 
 
+async def test_more_than_eight_fields(kernel: Kernel) -> None:
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    wide = Channel(7, 1, ChannelSettings(fields={9: "a", 256: "b"}), (), at, at)
+    seen: list[Entry] = []
+    kernel.entries.watch(7, seen.append)
+    entry, receipt = kernel.entries.write(wide, EntryUpdate({1: "1", 256: "on", 9: "2.50"}), NOW_NS)
+    await receipt.wait()
+    assert await kernel.entries.newest(wide, 10) == [entry]
+    assert await kernel.entries.newest_with(wide, 256) == [entry]
+    assert await kernel.entries.numbered(wide, 1, 1, 1) == [entry]
+    assert seen == [entry]
+    assert list(seen[0].fields) == [1, 9, 256]
+    assert (await kernel.entries.newest(channel(), 10))[0].fields == {1: "1"}  # its owner took the names away
+
+
+async def test_the_store_is_asked_for_the_fields_that_a_channel_may_have(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    rows = kernel.query.rows
+
+    async def count(key: object, columns: list[object], **options: object) -> object:
+        asked.append(len(columns))
+        return await rows(key, columns, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(kernel.query, "rows", count)
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    for settings in (ChannelSettings(), ChannelSettings(fields={64: "x"})):
+        await kernel.entries.newest(Channel(7, 1, settings, (), at, at), 1)
+    assert asked == [2 + 2 * (8 + 3), 2 + 2 * (9 + 3)]
+
+
 async def test_numbers_grow_per_channel_and_times_are_unique(kernel: Kernel) -> None:
     for _ in range(3):
         await write(kernel, EntryUpdate({1: "1"}))

@@ -1,4 +1,5 @@
-"""An entry: a record seen the ThingSpeak way, as a numbered row of up to eight texts. Pure; knows no wire format.
+"""An entry: a record seen the ThingSpeak way, as a numbered row of texts: eight, and more where the channel's owner
+names more. Pure; knows no wire format.
 
 How it lies in the store: one record of measurement `entry`. `entry_id` is an integer series. A field that reads as a
 finite number is a float series (`field1`), so that every dialect can compute with it. The text itself is kept beside
@@ -22,6 +23,9 @@ NUMBERING, LAST_ID = "entry.numbering", "last_id"
 """Measurement and field of the last number that was given out, written before entries with a number expire: numbers
 are not given out again when no entry is left."""
 FIELD_NUMBERS = range(1, 9)
+"""The fields that every channel has."""
+MAX_FIELDS = 256
+"""The highest number that a field may have, whatever the settings say."""
 LOCATION = ("latitude", "longitude", "elevation")
 
 # A number that `render_number` gives back character by character: 15 digits always survive a double, and below 0.0001
@@ -39,7 +43,7 @@ class EntryUpdate(NamedTuple):
     """What a device sends: texts as they came."""
 
     fields: Mapping[int, str]
-    """Field number (1 to 8) to text; a number that is missing was not sent."""
+    """Field number to text; a number that is missing was not sent."""
     latitude: str | None = None
     longitude: str | None = None
     elevation: str | None = None

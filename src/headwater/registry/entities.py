@@ -3,9 +3,11 @@ devices. Values only."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from headwater.model.entry import FIELD_NUMBERS
 from headwater.model.principal import Grant
 
 
@@ -51,7 +53,8 @@ class ApiKey:
 class ChannelSettings:
     """What an owner may set on a ThingSpeak channel; every text may be empty.
 
-    `fields` maps field number (1..8) to its name; a number that is missing has no name and is not shown.
+    `fields` maps a field's number to its name; a number that is missing has no name and is not shown. Numbers above 8
+    exist in a channel once they are named.
     """
 
     name: str = ""
@@ -67,11 +70,29 @@ class ChannelSettings:
     tags: tuple[str, ...] = ()
     retention_s: int | None = None
     """For how long entries are kept; None for ever."""
+    units: dict[int, str] = field(default_factory=dict)
+    """Of fields that are named; likewise below."""
+    labels: dict[int, str] = field(default_factory=dict)
+    """What people read in place of the field's name."""
+    takes_names: bool = False
+    """Whether updates may call a field by its name."""
+    numbers: Sequence[int] = field(init=False, compare=False, repr=False)
+    """The fields that entries may have: `FIELD_NUMBERS` itself, or those and what is named above. Every update and read
+    asks, so it is worked out once."""
+
+    def __post_init__(self) -> None:
+        more = sorted(number for number in self.fields if number > FIELD_NUMBERS[-1])
+        object.__setattr__(self, "numbers", (*FIELD_NUMBERS, *more) if more else FIELD_NUMBERS)
+
+    def field_title(self, number: int) -> str:
+        """What people read of a field: its label or name, and its unit if it has one."""
+        title = self.labels.get(number) or self.fields.get(number) or f"Field {number}"
+        return f"{title} ({self.units[number]})" if number in self.units else title
 
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """A bucket with up to 8 named fields. The channel id is the bucket id."""
+    """A bucket with named fields. The channel id is the bucket id."""
 
     id: int
     account_id: int

@@ -21,6 +21,8 @@ from sqlalchemy import (
     String,
     TypeDecorator,
     UniqueConstraint,
+    false,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
@@ -166,6 +168,8 @@ class ChannelFieldRow(Base):
     bucket_id: Mapped[int] = mapped_column(ForeignKey("channels.bucket_id", ondelete="CASCADE"), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     name: Mapped[str] = mapped_column(String(255))
+    unit: Mapped[str] = mapped_column(String(32), server_default=text("''"))
+    label: Mapped[str] = mapped_column(String(255), server_default=text("''"))
 
 
 class ApiKeyRow(Base):
@@ -198,6 +202,7 @@ class ChannelRow(Base):
     # `metadata` is taken on a declarative class, so the attribute has another name than its column.
     channel_metadata: Mapped[str] = mapped_column("metadata")
     tags: Mapped[list[str]] = mapped_column(JSON)
+    takes_names: Mapped[bool] = mapped_column(server_default=false())
 
     bucket: Mapped[BucketRow] = relationship(lazy="joined", innerjoin=True)
     fields: Mapped[list[ChannelFieldRow]] = relationship(
@@ -217,7 +222,13 @@ class ChannelRow(Base):
         self.github_url = settings.github_url
         self.channel_metadata = settings.metadata
         self.tags = list(settings.tags)
-        self.fields = [ChannelFieldRow(number=number, name=name) for number, name in sorted(settings.fields.items())]
+        self.takes_names = settings.takes_names
+        self.fields = [
+            ChannelFieldRow(
+                number=number, name=name, unit=settings.units.get(number, ""), label=settings.labels.get(number, "")
+            )
+            for number, name in sorted(settings.fields.items())
+        ]
 
     def entity(self) -> Channel:
         settings = ChannelSettings(
@@ -233,6 +244,9 @@ class ChannelRow(Base):
             metadata=self.channel_metadata,
             tags=tuple(self.tags),
             retention_s=self.bucket.retention_s,
+            units={field.number: field.unit for field in self.fields if field.unit},
+            labels={field.number: field.label for field in self.fields if field.label},
+            takes_names=self.takes_names,
         )
         return Channel(
             id=self.bucket_id,

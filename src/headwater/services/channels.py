@@ -7,12 +7,12 @@ Every method takes the account that asks; another account's channel is `NotFound
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
 from headwater.errors import BadRequest, NotFound
-from headwater.model.entry import FIELD_NUMBERS
+from headwater.model.entry import MAX_FIELDS
 from headwater.model.series import INTEGER_MAX
 from headwater.registry.entities import Channel, ChannelSettings
 from headwater.registry.keys import generate_api_key
@@ -21,6 +21,7 @@ from headwater.services.access import Access
 from headwater.services.checks import check_text
 
 MAX_NAME_LENGTH = 255
+MAX_UNIT_LENGTH = 32
 MAX_DESCRIPTION_LENGTH = 8000
 MAX_METADATA_LENGTH = 8000
 MAX_URL_LENGTH = 2000
@@ -56,6 +57,7 @@ class Channels:
         change_retention: ChangeRetention | None = None,
         max_channels_per_account: int = 10_000,
         max_read_keys_per_channel: int = 100,
+        max_fields_per_channel: int = MAX_FIELDS,
     ) -> None:
         self._worker = worker
         self._access = access
@@ -63,6 +65,7 @@ class Channels:
         self._change_retention = change_retention
         self._max_channels = max_channels_per_account
         self._max_read_keys = max_read_keys_per_channel
+        self.max_fields = max_fields_per_channel
 
     async def owned(self, account_id: int) -> list[Channel]:
         """An account's channels, oldest first."""
@@ -79,7 +82,7 @@ class Channels:
 
         Raises: `BadRequest` naming the setting that cannot be; `Conflict` at the limit of channels.
         """
-        checked = check_settings(settings)
+        checked = check_settings(settings, self.max_fields)
         return await self._worker.write(
             lambda registry: registry.add_channel(
                 account_id,
@@ -93,7 +96,7 @@ class Channels:
 
     async def update(self, account_id: int, channel_id: int, settings: ChannelSettings) -> Channel:
         """Replace all settings. Raises: `BadRequest` naming the setting that cannot be."""
-        checked = check_settings(settings)
+        checked = check_settings(settings, self.max_fields)
 
         async def commit() -> Channel:
             return await self._worker.write(
@@ -146,16 +149,19 @@ class Channels:
         )
 
 
-def check_settings(settings: ChannelSettings) -> ChannelSettings:
-    """The settings as they are kept: blanks around short texts, unnamed fields and repeated or empty tags
-    left out.
+def check_settings(settings: ChannelSettings, max_fields: int = MAX_FIELDS) -> ChannelSettings:
+    """The settings as they are kept: blanks around short texts, unnamed fields (with their units and labels) and
+    repeated or empty tags left out.
 
     Raises: `BadRequest`, naming the setting and its limit.
     """
+    fields = _check_fields(settings.fields, max_fields)
     checked = replace(
         settings,
         name=settings.name.strip(),
-        fields=_check_fields(settings.fields),
+        fields=fields,
+        units=_check_field_texts("unit", settings.units, fields, MAX_UNIT_LENGTH),
+        labels=_check_field_texts("label", settings.labels, fields, MAX_NAME_LENGTH),
         latitude=settings.latitude.strip(),
         longitude=settings.longitude.strip(),
         elevation=settings.elevation.strip(),
@@ -176,13 +182,18 @@ def check_settings(settings: ChannelSettings) -> ChannelSettings:
     return checked
 
 
-def _check_fields(fields: Mapping[int, str]) -> dict[int, str]:
+def _check_fields(fields: Mapping[int, str], most: int) -> dict[int, str]:
+    if any(not 1 <= number <= most for number in fields):
+        raise BadRequest(f"field numbers go from 1 to {most}")
+    return _check_field_texts("field", fields, fields, MAX_NAME_LENGTH)
+
+
+def _check_field_texts(what: str, texts: Mapping[int, str], of: Collection[int], most: int) -> dict[int, str]:
+    """Texts by field number, without empty ones and those of other fields."""
     checked: dict[int, str] = {}
-    for number, name in sorted(fields.items()):
-        if number not in FIELD_NUMBERS:
-            raise BadRequest(f"field numbers go from {FIELD_NUMBERS[0]} to {FIELD_NUMBERS[-1]}")
-        if stripped := name.strip():
-            check_text(f"field{number}", stripped, MAX_NAME_LENGTH)
+    for number, text in sorted(texts.items()):
+        if number in of and (stripped := text.strip()):
+            check_text(f"{what}{number}", stripped, most)
             checked[number] = stripped
     return checked
 

@@ -1,11 +1,12 @@
-"""Entries: a bucket seen the ThingSpeak way, as numbered rows of up to eight texts. Knows no wire format. How an entry
+"""Entries: a bucket seen the ThingSpeak way, as numbered rows of texts. Knows no wire format. How an entry
 lies in the store is said in `headwater.model.entry`."""
 
 from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
+from functools import partial
 
 from headwater.errors import BadRequest, Conflict, HeadwaterError, NotFound, TooLarge
 from headwater.model.entry import (
@@ -13,6 +14,7 @@ from headwater.model.entry import (
     FIELD_NUMBERS,
     LAST_ID,
     LOCATION,
+    MAX_FIELDS,
     MEASUREMENT,
     NUMBERING,
     Entry,
@@ -37,8 +39,8 @@ MAX_SPELLINGS = 20_000
 
 AT_NS_MIN, AT_NS_MAX = INTEGER_MIN, INTEGER_MAX
 
-_NUMBER_NAMES = {n: f"field{n}" for n in FIELD_NUMBERS}
-_TEXT_NAMES = {n: f"field{n}.text" for n in FIELD_NUMBERS}
+_NUMBER_NAMES = {n: f"field{n}" for n in range(1, MAX_FIELDS + 1)}
+_TEXT_NAMES = {n: f"field{n}.text" for n in _NUMBER_NAMES}
 
 
 class _Texts:
@@ -74,14 +76,22 @@ _NEXT_FREE_NS = 1_000_000_000
 """Times of receipt are counted up from the last one within this distance; beyond it, the clock was set back."""
 
 _ENTRY_ID_COLUMN = Column(ENTRY_ID, int)
-_FIELDS = {n: _Texts(_NUMBER_NAMES[n]) for n in FIELD_NUMBERS}
+_FIELDS = {n: _Texts(name) for n, name in _NUMBER_NAMES.items()}
 _LOCATION = {name: _Texts(name) for name in LOCATION}
 _STATUS = Column("status", str)
-_ALL_COLUMNS = (
-    _ENTRY_ID_COLUMN,
-    _STATUS,
-    *(column for texts in (*_FIELDS.values(), *_LOCATION.values()) for column in (texts.number, texts.text)),
-)
+
+
+def _columns_of(numbers: Iterable[int]) -> tuple[Column, ...]:
+    """Of entries with these fields."""
+    texts = (*(_FIELDS[number] for number in numbers), *_LOCATION.values())
+    return (_ENTRY_ID_COLUMN, _STATUS, *(column for one in texts for column in (one.number, one.text)))
+
+
+_STANDARD_COLUMNS = _columns_of(FIELD_NUMBERS)
+_STANDARD_NAMES = frozenset(column.field for column in _STANDARD_COLUMNS)
+_MORE_NUMBERS = {
+    name: n for n in _NUMBER_NAMES if n not in FIELD_NUMBERS for name in (_NUMBER_NAMES[n], _TEXT_NAMES[n])
+}
 
 
 class _Numbering:
@@ -319,13 +329,15 @@ class Entries:
         self, channel: Channel, count: int | None, start_ns: int | None = None, end_ns: int | None = None
     ) -> list[Entry]:
         """The newest entries in [start, end), oldest first. Raises StorageError."""
+        numbers = channel.settings.numbers
+        is_standard = numbers is FIELD_NUMBERS
         return await self._query.rows(
             channel_key(channel.id),
-            _ALL_COLUMNS,
+            _STANDARD_COLUMNS if is_standard else _columns_of(numbers),
             start_ns=start_ns,
             end_ns=end_ns,
             newest=count,
-            convert=_read_entries,
+            convert=_read_entries if is_standard else partial(_read_entries, numbers=numbers),
         )
 
     async def newest_with(self, channel: Channel, number: int) -> list[Entry]:
@@ -395,8 +407,8 @@ class Entries:
 _NOTHING_ELSE = (None, None, None, None)
 
 
-def _read_entries(rows: Rows) -> list[Entry]:
-    fields = {number: texts.read(rows) for number, texts in _FIELDS.items()}
+def _read_entries(rows: Rows, numbers: Iterable[int] = FIELD_NUMBERS) -> list[Entry]:
+    fields = {number: _FIELDS[number].read(rows) for number in numbers}
     location = [_LOCATION[name].read(rows) for name in LOCATION]
     entry_ids, statuses = rows.columns[_ENTRY_ID_COLUMN], rows.columns[_STATUS]
     entries: list[Entry] = []
@@ -428,7 +440,11 @@ def _entry_of(record: Record) -> Entry:
     def text_of(name: str) -> str | None:
         return _text_of(values.get(name), values.get(f"{name}.text"))
 
-    texts = {number: text for number, name in _NUMBER_NAMES.items() if (text := text_of(name)) is not None}
+    numbers: Iterable[int] = FIELD_NUMBERS
+    if not values.keys() <= _STANDARD_NAMES:
+        more = {_MORE_NUMBERS[name] for name in values.keys() - _STANDARD_NAMES if name in _MORE_NUMBERS}
+        numbers = (*FIELD_NUMBERS, *sorted(more))
+    texts = {number: text for number in numbers if (text := text_of(_NUMBER_NAMES[number])) is not None}
     latitude, longitude, elevation = (text_of(name) for name in LOCATION)
     status = values.get("status")
     entry_id = values.get(ENTRY_ID, 0)
