@@ -82,6 +82,17 @@ def test_3_3_5_1_overlapping_filters_give_one_copy_at_the_highest_qos() -> None:
     assert who(tree, "a/b") == {"client": 2}
 
 
+def test_those_with_this_very_filter() -> None:
+    tree: TopicTree[str] = TopicTree()
+    tree.subscribe("a/b", "both", Grant(1))
+    tree.subscribe("a/+", "both", Grant(0))
+    tree.subscribe("a/+", "wild", Grant(0))
+    tree.subscribe("a/b", "shared", Grant(0), "g")
+    found = tree.exact("a/b")
+    assert (found.subscribers, len(found.groups), found.fan_out) == ([("both", Grant(1))], 1, 2)
+    assert tree.exact("a/c").fan_out == 0
+
+
 def test_3_8_4_3_the_same_filter_again_replaces_the_subscription() -> None:
     """[MQTT-3.8.4-3]"""
     tree: TopicTree[str] = TopicTree()

@@ -170,9 +170,11 @@ class Router:
         if last_s is None or now_s - last_s > REFUSING_ENDS_S:
             log.warning("messages are not retained", tree=name, reason=refused.reason)
 
-    def _deliver_from_space(self, tree: TopicTree[Session], qos: int, topic: str, payload: bytes) -> None:
+    def _deliver_from_space(
+        self, tree: TopicTree[Session], qos: int, topic: str, payload: bytes, *, is_exact: bool = False
+    ) -> None:
         """A message that a dialect makes, for its subscribers."""
-        matches = tree.match(topic)
+        matches = tree.exact(topic) if is_exact else tree.match(topic)
         if matches.fan_out:
             message = message_of(topic, topic.encode(), payload, qos << 1, None, self._now_s(), self._max_expiry_s)
             deliver(matches, message, None)

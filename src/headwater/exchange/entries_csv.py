@@ -10,7 +10,7 @@ import pyarrow as pa
 from headwater.errors import BadRequest
 from headwater.exchange.block import POINTS_AT_ONCE, Block, BlockBuilder
 from headwater.exchange.times import parse_times
-from headwater.model.entry import ENTRY_ID, FIELD_NUMBERS, LOCATION, MEASUREMENT, spell
+from headwater.model.entry import ENTRY_ID, LOCATION, MAX_FIELDS, MEASUREMENT, spell
 from headwater.model.series import INTEGER_MAX
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 CREATED_AT = "created_at"
 _STATUS = "status"
-_TEXTS = (*(f"field{number}" for number in FIELD_NUMBERS), *LOCATION, _STATUS)
+_TEXTS = (*(f"field{number}" for number in range(1, MAX_FIELDS + 1)), *LOCATION, _STATUS)
 
 
 class EntryRows:
@@ -28,8 +28,8 @@ class EntryRows:
         unknown = [label for label in labels if label not in (CREATED_AT, ENTRY_ID, *_TEXTS)]
         if unknown:
             raise BadRequest(
-                f"the column {unknown[0]!r} is none of an entry's ({CREATED_AT}, {ENTRY_ID}, field1 to field8, "
-                f"{', '.join((*LOCATION, _STATUS))}): rename it or leave it out"
+                f"the column {unknown[0]!r} is none of an entry's ({CREATED_AT}, {ENTRY_ID}, field1 to "
+                f"field{MAX_FIELDS}, {', '.join((*LOCATION, _STATUS))}): rename it or leave it out"
             )
         self._labels = labels
         self._bad = bad

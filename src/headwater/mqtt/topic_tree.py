@@ -190,6 +190,13 @@ class TopicTree(Generic[SubscriberT]):
             self.known[topic] = found
         return found
 
+    def exact(self, topic_filter: str) -> Matches[SubscriberT]:
+        """Who has this very filter, whatever others match it."""
+        node = self._find(topic_filter)
+        subscribers = [] if node is None else list(node.subscribers.items())
+        groups = [] if node is None else list((node.groups or {}).values())
+        return Matches(subscribers, groups, len(subscribers) + len(groups))
+
     def _search(self, topic: str) -> Matches[SubscriberT]:
         found: dict[SubscriberT, Grant] = {}
         groups: list[SharedGroup[SubscriberT]] = []

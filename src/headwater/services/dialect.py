@@ -19,8 +19,12 @@ from headwater.settings import Settings
 if TYPE_CHECKING:
     from headwater.services import Services
 
-Deliver = Callable[[str, bytes], None]
-"""Takes (topic, payload) and hands the message to every subscriber of that topic in the dialect's tree."""
+
+class Deliver(Protocol):
+    """Hands a message to every subscriber of its topic in the dialect's tree."""
+
+    def __call__(self, topic: str, payload: bytes, *, is_exact: bool = False) -> None:
+        """`is_exact`: to those whose filter is this very text, and not to those of a filter with wildcards."""
 
 
 class TopicSpace(Protocol):

@@ -44,6 +44,26 @@ def test_update() -> None:
     )
 
 
+def test_more_fields_follow_the_eighth() -> None:
+    row = render_update(
+        7, ENTRY._replace(fields={1: "1", 12: "2"}), None, {12}, channel(fields={12: "x"}).settings.numbers
+    )
+    assert to_json(row).endswith(
+        b'"field8":null,"field12":2,"latitude":"1.5","longitude":null,"elevation":"7","status":"ok"}'
+    )
+
+
+def test_units_and_labels_are_shown_where_they_are_set() -> None:
+    plain = channel(fields={1: "t"})
+    extra = channel(fields={1: "t", 9: "r"}, units={1: "°C"}, labels={9: "Rain"}, takes_names=True)
+    shown = {"units": {"field1": "°C"}, "labels": {"field9": "Rain"}}
+    added = {**shown, "fields_by_name": True}
+    assert render_channel(extra, 0, with_keys=True) == render_channel(plain, 0, with_keys=True) | added
+    assert render_channel(extra, 0, with_keys=False) == render_channel(plain, 0, with_keys=False)
+    assert render_feed_channel(extra, 0, ALL).items() >= shown.items()
+    assert render_feed_channel(extra, 0, PLAIN).keys() & added.keys() == set()
+
+
 def test_the_head_of_a_feed_leaves_out_what_is_empty() -> None:
     bare = render_feed_channel(channel(name="n", fields={2: "b", 1: "a"}), 0, ALL)
     assert list(bare) == [

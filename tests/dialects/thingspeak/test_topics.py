@@ -17,9 +17,12 @@ from headwater.dialects.thingspeak.topics import (
     ("topic", "parsed"),
     [
         ("channels/7/publish", PublishTopic(7, None, None)),
-        ("channels/7/publish/fields/field8", PublishTopic(7, 8, None)),
+        ("channels/7/publish/fields/field8", PublishTopic(7, "field8", None)),
         ("channels/7/publish/KEY", PublishTopic(7, None, "KEY")),
-        ("channels/7/publish/fields/field1/KEY", PublishTopic(7, 1, "KEY")),
+        ("channels/7/publish/fields/field1/KEY", PublishTopic(7, "field1", "KEY")),
+        ("channels/7/publish/fields/field12", PublishTopic(7, "field12", None)),
+        ("channels/7/publish/fields/Wind speed", PublishTopic(7, "Wind speed", None)),
+        ("channels/7/publish/fields/Wind%2Fgusts/KEY", PublishTopic(7, "Wind%2Fgusts", "KEY")),
     ],
 )
 def test_publish_topics(topic: str, parsed: PublishTopic) -> None:
@@ -30,7 +33,8 @@ def test_publish_topics(topic: str, parsed: PublishTopic) -> None:
     "topic",
     [
         "channels", "channels/7", "channels/x/publish", "channels/-7/publish", "channels/٧/publish",
-        "channels/7/publish/fields/field9", "channels/7/publish/fields/1", "channels/7/publish/fields/field0",
+        "channels/7/publish/fields/", "channels/7/publish/fields/1", "channels/7/publish/fields/field1000",
+        "channels/7/publish/fields/field0",
         "channels/7/publish/fields/field1/KEY/more", "channels/7/subscribe", "/channels/7/publish",
         "channels/7/publish/", "channels/99999999999999999999/publish",
     ],
@@ -63,7 +67,14 @@ def test_no_publish_topics(topic: str) -> None:
         ("channels/7/#", None),
         ("channels/7/subscribe/#", None),
         ("channels/7/subscribe/+", None),
-        ("channels/7/subscribe/fields/field9", None),
+        ("channels/7/subscribe/fields/field12", SubscribeFilter(7, is_field=True)),
+        ("channels/7/subscribe/fields/Wind", SubscribeFilter(7, is_field=True, name="Wind")),
+        ("channels/7/subscribe/fields/Wind/0123456789ABCDEF", SubscribeFilter(7, True, "/0123456789ABCDEF", "Wind")),
+        ("channels/7/subscribe/fields/field0", None),
+        ("channels/7/subscribe/fields/1", None),
+        ("channels/7/subscribe/fields/", None),
+        ("channels/7/subscribe/fields/#", None),
+        ("channels/7/subscribe/fields/W+", None),
         ("channels/7/publish", None),
     ],
 )

@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
+from headwater.dialects.thingspeak.field_names import STANDARD, FieldNames
 from headwater.dialects.thingspeak.parameters import MAX_PARAMETERS, find_key, is_encodable, parse_form
 from headwater.dialects.thingspeak.parse import WriteLimits, parse_update
 from headwater.dialects.thingspeak.times import parse_any_time_ns
@@ -19,6 +20,7 @@ from headwater.errors import BadRequest, TooLarge
 from headwater.model.entry import FIELD_NUMBERS, EntryUpdate
 
 _CSV_COLUMNS = (*(f"field{number}" for number in FIELD_NUMBERS), "latitude", "longitude", "elevation", "status")
+"""Whatever fields the channel has: who sends more than eight puts the location behind the eighth all the same."""
 _UPDATES = b"updates="
 _MAX_OTHERS_BYTES = 65_536
 _TIME_FORMATS = ("absolute", "relative")
@@ -125,8 +127,10 @@ def _csv_update(line: str, *, is_relative: bool) -> BulkUpdate:
     return BulkUpdate(texts, None if is_relative else at, at if is_relative else None)
 
 
-def entry_updates(message: BulkMessage, now_ns: int, limits: WriteLimits, most: int) -> list[EntryUpdate]:
-    """The entries with their times, in the order in which they were sent.
+def entry_updates(
+    message: BulkMessage, now_ns: int, limits: WriteLimits, most: int, names: FieldNames = STANDARD
+) -> list[EntryUpdate]:
+    """The entries with their times, in the order in which they were sent. `names` are those of the channel's fields.
 
     Raises TooLarge for too many or too long ones, and BadRequest, which names the entry, for one without a time.
     """
@@ -136,7 +140,7 @@ def entry_updates(message: BulkMessage, now_ns: int, limits: WriteLimits, most: 
     found = []
     for number, (update, at_ns) in enumerate(zip(updates, _times(updates, now_ns), strict=True), 1):
         try:
-            found.append(parse_update(update.parameters, limits)._replace(created_at_ns=at_ns))
+            found.append(parse_update(update.parameters, limits, names)._replace(created_at_ns=at_ns))
         except TooLarge as error:
             raise TooLarge(f"Update {number}: {error}.") from None
     return found

@@ -3,7 +3,8 @@
 Publish: `channels/<id>/publish` and `.../publish/fields/field<N>`, by the rights of the principal, or with the
 channel's write key as a last level. Subscribe: `channels/<id>/subscribe`, also with `/json`, `/xml` or `/csv`,
 `.../subscribe/fields/field<N>` and `.../subscribe/fields/+`, by rights, of a public channel, or with one of the
-channel's keys as a last level. MQTT 3.1.1 has no way to refuse a publish, so refusals are kept for the owner.
+channel's keys as a last level. In place of `field<N>` there may be a field's own name. MQTT 3.1.1 has no way to refuse a
+publish, so refusals are kept for the owner.
 """
 
 from __future__ import annotations
@@ -11,9 +12,15 @@ from __future__ import annotations
 import hmac
 from collections.abc import Callable, Sequence
 
+from headwater.dialects.thingspeak.field_names import find_field, names_of
 from headwater.dialects.thingspeak.pages import render_update_as
 from headwater.dialects.thingspeak.parse import WriteLimits, parse_field_publish, parse_publish, write_limits
-from headwater.dialects.thingspeak.topics import SubscribeFilter, parse_publish_topic, parse_subscribe_filter
+from headwater.dialects.thingspeak.topics import (
+    SubscribeFilter,
+    field_level,
+    parse_publish_topic,
+    parse_subscribe_filter,
+)
 from headwater.errors import RequestError
 from headwater.model.entry import Entry, EntryUpdate
 from headwater.model.principal import Principal, PrincipalKind
@@ -47,7 +54,7 @@ class ThingSpeakTopics(TopicSpace):
     def resolve_publish(self, principal: Principal, topic: str) -> PublishTarget:
         parsed = parse_publish_topic(topic)
         if parsed is None:
-            return self._refusing(principal, None, "the topic is none of channels/<id>/publish[/fields/field<N>]")
+            return self._refusing(principal, None, _NO_PUBLISH_TOPIC)
         channel = self._services.access.channel(parsed.channel_id)
         if channel is None:
             return self._refusing(principal, None, f"there is no channel {parsed.channel_id}")
@@ -56,17 +63,22 @@ class ThingSpeakTopics(TopicSpace):
                 return self._refusing(principal, channel, _why_not(principal, channel))
         elif not hmac.compare_digest(parsed.key.strip().encode(), channel.write_key.encode()):
             return self._refusing(principal, channel, "the key in the topic is not the channel's write key")
-        return self._taking(principal, channel, parsed.field)
+        if parsed.field is None:
+            return self._taking(principal, channel, None)
+        field = find_field(channel.settings, parsed.field)
+        if field is None:
+            return self._refusing(principal, channel, _NO_PUBLISH_TOPIC)
+        return self._taking(principal, channel, field)
 
     def _taking(self, principal: Principal, channel: Channel, field: int | None) -> PublishTarget:
-        limits, entries = self._limits, self._services.entries
+        limits, entries, names = self._limits, self._services.entries, names_of(channel.settings)
 
         def take(
             payload: bytes, _flags: int, now_ns: int, _properties: PublishProperties | None
         ) -> Pending | Refused | None:
             try:
                 if field is None:
-                    update = parse_publish(payload, limits)
+                    update = parse_publish(payload, limits, names)
                 else:
                     update = parse_field_publish(field, payload, limits)
                 created_at_ns = update.created_at_ns
@@ -111,14 +123,13 @@ class ThingSpeakTopics(TopicSpace):
             return _NO_SUBSCRIBE_FILTER
         channel = self._services.access.channel(parsed.channel_id)
         if channel is not None:
+            is_public = channel.settings.is_public and principal.kind is not PrincipalKind.DEVICE
             if parsed.key is not None:
-                if self._services.access.opens(channel, parsed.key):
-                    return None
-                return NotGranted(f"the key in the topic is none of channel {parsed.channel_id}'s")
-            if principal.may_subscribe(channel.id, channel.account_id):
-                return None
-            if channel.settings.is_public and principal.kind is not PrincipalKind.DEVICE:
-                return None  # which has its rights one by one
+                if not self._services.access.opens(channel, parsed.key):
+                    return NotGranted(f"the key in the topic is none of channel {parsed.channel_id}'s")
+                return _judge_field(channel, topic_filter)
+            if is_public or principal.may_subscribe(channel.id, channel.account_id):  # devices: one by one
+                return _judge_field(channel, topic_filter)
         return NotGranted(f"no right to subscribe to channel {parsed.channel_id}: {_WHY_NO_MESSAGES[principal.kind]}")
 
     def subscribed(self, topic_filter: str) -> None:
@@ -148,15 +159,23 @@ class ThingSpeakTopics(TopicSpace):
     def _publish_entry(self, channel_id: int, entry: Entry) -> None:
         """What subscribers get: the whole entry in their form, and each field that was sent, as text. The topic is what
         they subscribed to, with a key in it too: their libraries look for the very text."""
-        base = f"channels/{channel_id}/subscribe"
+        channel = self._services.access.channel(channel_id)
+        if channel is None:
+            return
+        base, shown = f"channels/{channel_id}/subscribe", channel.settings.numbers
         for wanted in self._filters[channel_id]:
-            if wanted.is_field:
+            if wanted.name:
+                text = entry.fields.get(find_field(channel.settings, wanted.name) or 0)
+                if text is not None:  # only to those who ask by name: a + gets it by its number
+                    self._deliver(f"{base}/fields/{wanted.name}{wanted.ending}", text.encode(), is_exact=True)
+            elif wanted.is_field:
                 for number, text in entry.fields.items():
                     self._deliver(f"{base}/fields/field{number}{wanted.ending}", text.encode())
             else:
-                self._deliver(f"{base}{wanted.ending}", render_update_as(channel_id, entry, wanted.form))
+                self._deliver(f"{base}{wanted.ending}", render_update_as(channel_id, entry, wanted.form, shown))
 
 
+_NO_PUBLISH_TOPIC = "the topic is none of channels/<id>/publish[/fields/field<N>]"
 _WHY_NOT = {
     PrincipalKind.DEVICE: '"Allow Publish" is not set for this device',
     PrincipalKind.ACCOUNT_DEVICE: "account devices cannot use channels: add an MQTT device, or use an account token",
@@ -181,11 +200,18 @@ _NO_SUBSCRIBE_FILTER = NotGranted(
 )
 
 
+def _judge_field(channel: Channel, topic_filter: str) -> NotGranted | None:
+    """Whether a channel that somebody may subscribe to has the field that the filter names."""
+    level = field_level(topic_filter)
+    has_it = level is None or level == "+" or find_field(channel.settings, level) is not None
+    return None if has_it else _NO_SUBSCRIBE_FILTER
+
+
 def _why_not(principal: Principal, channel: Channel) -> str:
     return f"no right to publish to channel {channel.id}: {_WHY_NOT[principal.kind]}"
 
 
-def _deliver_nowhere(topic: str, payload: bytes) -> None:
+def _deliver_nowhere(topic: str, payload: bytes, *, is_exact: bool = False) -> None:
     """Before the broker is there, nobody can have subscribed."""
 
 

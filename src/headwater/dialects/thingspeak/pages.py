@@ -16,7 +16,7 @@ from headwater.dialects.thingspeak.forms import Form
 from headwater.dialects.thingspeak.read_query import ReadQuery
 from headwater.dialects.thingspeak.render import render_feed_channel, render_time, render_update, to_json
 from headwater.dialects.thingspeak.xml import to_xml
-from headwater.model.entry import Entry
+from headwater.model.entry import FIELD_NUMBERS, Entry
 from headwater.registry.entities import Channel
 
 Row = dict[str, Any]
@@ -120,9 +120,9 @@ def render_bare(text: str | None, parameters: Mapping[str, str], query: ReadQuer
     return f"{parameters.get('prepend', '')}{value}{parameters.get('append', '')}".encode()
 
 
-def render_update_as(channel_id: int, entry: Entry, form: Form) -> bytes:
+def render_update_as(channel_id: int, entry: Entry, form: Form, shown: Iterable[int] = FIELD_NUMBERS) -> bytes:
     """One entry as MQTT subscribers get it; as CSV a line without the names of its columns."""
-    row = render_update(channel_id, entry)
+    row = render_update(channel_id, entry, shown=shown)
     if form is Form.XML:
         return to_xml("feed", {**row, "id": None})
     if form is Form.JSON:

@@ -8,8 +8,9 @@ from urllib.parse import unquote_plus
 
 from headwater.errors import BadRequest
 
-MAX_PARAMETERS = 200
-"""Far above anything a client sends; keeps a hostile query from costing more than its bytes."""
+MAX_PARAMETERS = 1_000
+"""Room for name, unit and display name of as many fields as a channel may have. Far above anything else a client sends;
+keeps a hostile query from costing more than its bytes."""
 
 
 class JsonNumber(str):

@@ -1,7 +1,7 @@
 """ThingSpeak's texts to values, as forgiving as its real clients need. Pure; knows no socket, channel or clock.
 
-What is taken: payload parts may be empty, names bare digits (`&1=20.5`), values not encoded, and numbers above 8 are
-passed over; `docs/thingspeak.md`, "What real clients need", has the reasons.
+What is taken: payload parts may be empty, names bare digits (`&1=20.5`), values not encoded, and numbers that the
+channel does not have are passed over; `docs/thingspeak.md`, "What real clients need", has the reasons.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from dataclasses import dataclass, replace
 from datetime import UTC, tzinfo
 from urllib.parse import unquote_plus
 
+from headwater.dialects.thingspeak.field_names import STANDARD, FieldNames
 from headwater.dialects.thingspeak.parameters import JsonNumber, is_true
 from headwater.dialects.thingspeak.times import parse_time_ns, parse_zone
 from headwater.errors import BadRequest, TooLarge
-from headwater.model.entry import FIELD_NUMBERS, EntryUpdate
+from headwater.model.entry import EntryUpdate
 from headwater.registry.entities import ChannelSettings
 from headwater.settings import Settings
 
-_FIELD_OF = {f"field{n}": n for n in FIELD_NUMBERS} | {str(n): n for n in FIELD_NUMBERS}
 _OTHERS = {
     "lat": "latitude",
     "latitude": "latitude",
@@ -30,13 +30,13 @@ _OTHERS = {
     "created_at": "created_at",
 }
 _IGNORED_FIELD = re.compile(r"(?:field)?[1-9][0-9]*")
+_NUMBERED_SETTING = re.compile(r"(field|unit|label)([1-9][0-9]{0,2})", re.ASCII)
 
-
-_SETTINGS = {"public_flag": "is_public"}
+_SETTINGS = {"public_flag": "is_public", "fields_by_name": "takes_names"}
 """What a parameter is called here, where that differs."""
 _SETTING_NAMES = {
     *("name", "description", "latitude", "longitude", "elevation"),
-    *("public_flag", "url", "github_url", "metadata", "tags"),
+    *("public_flag", "url", "github_url", "metadata", "tags", "fields_by_name"),
 }
 
 
@@ -56,8 +56,9 @@ def write_limits(settings: Settings) -> WriteLimits:
 # -- writing ------------------------------------------------------------------------------------------------------
 
 
-def parse_publish(payload: bytes, limits: WriteLimits) -> EntryUpdate:
-    """The payload of an MQTT publish to a channel: `field1=21.5&2=60&status=ok`, percent-encoded or not.
+def parse_publish(payload: bytes, limits: WriteLimits, names: FieldNames = STANDARD) -> EntryUpdate:
+    """The payload of an MQTT publish to a channel: `field1=21.5&2=60&status=ok`, percent-encoded or not. `names` are
+    those of the channel's fields.
 
     Raises TooLarge, or BadRequest when it is not UTF-8 or holds none of the known parameters.
     """
@@ -66,16 +67,19 @@ def parse_publish(payload: bytes, limits: WriteLimits) -> EntryUpdate:
     others: dict[str, str] | None = None
     for part in text.split("&"):
         name, separator, value = part.partition("=")
-        number = _FIELD_OF.get(name)
+        number = names.get(name)
         if number is not None and separator:
             fields[number] = unquote_plus(value) if "%" in value or "+" in value else value
         elif name in _OTHERS and separator:
             others = others or {}
             others[_OTHERS[name]] = unquote_plus(value)
         elif separator and _IGNORED_FIELD.fullmatch(name):
-            others = others or {}  # field9 and above: known, and not kept
+            others = others or {}  # a number that the channel does not have: known, and not kept
+        elif separator and names is not STANDARD and (number := names.get(unquote_plus(name))) is not None:
+            fields[number] = unquote_plus(value)  # a name of a field's own, encoded
     if not fields and others is None:
-        raise BadRequest("the payload has none of field1 to field8, lat, long, elevation, status, created_at")
+        own = "" if names is STANDARD else " (or another field of the channel)"
+        raise BadRequest(f"the payload has none of field1 to field8{own}, lat, long, elevation, status, created_at")
     if len(payload) > limits.max_field_bytes:
         _check_sizes(fields, others or {}, limits)
     return EntryUpdate(fields) if others is None else _with_others(fields, others, UTC)
@@ -88,17 +92,18 @@ def parse_field_publish(number: int, payload: bytes, limits: WriteLimits) -> Ent
     return EntryUpdate(fields)
 
 
-def parse_update(parameters: Mapping[str, str], limits: WriteLimits) -> EntryUpdate:
-    """The parameters of `/update`. None of them is required. Raises TooLarge."""
-    fields = {_FIELD_OF[name]: str(value) for name, value in parameters.items() if name in _FIELD_OF}
+def parse_update(parameters: Mapping[str, str], limits: WriteLimits, names: FieldNames = STANDARD) -> EntryUpdate:
+    """The parameters of `/update`. None of them is required. `names` are those of the channel's fields. Raises
+    TooLarge."""
+    fields = {names[name]: str(value) for name, value in parameters.items() if name in names}
     others = {_OTHERS[name]: str(value) for name, value in parameters.items() if name in _OTHERS}
     _check_sizes(fields, others, limits)
     return _with_others(fields, others, parse_zone(parameters) or UTC)
 
 
-def json_number_fields(parameters: Mapping[str, str]) -> frozenset[int]:
+def json_number_fields(parameters: Mapping[str, str], names: FieldNames = STANDARD) -> frozenset[int]:
     """The fields that came as JSON numbers: the immediate answer echoes them as numbers."""
-    kept = {_FIELD_OF[name]: value for name, value in parameters.items() if name in _FIELD_OF}  # as `parse_update`
+    kept = {names[name]: value for name, value in parameters.items() if name in names}  # as `parse_update`
     return frozenset(number for number, value in kept.items() if isinstance(value, JsonNumber))
 
 
@@ -138,7 +143,7 @@ def parse_channel_settings(parameters: Mapping[str, str]) -> ChannelSettings:
     return ChannelSettings(
         name=parameters.get("name", "").strip(),
         description=parameters.get("description", ""),
-        fields={n: parameters[f"field{n}"].strip() for n in FIELD_NUMBERS if parameters.get(f"field{n}", "").strip()},
+        fields=_numbered(parameters, "field", {}),
         latitude=parameters.get("latitude", "").strip() or "0.0",
         longitude=parameters.get("longitude", "").strip() or "0.0",
         elevation=parameters.get("elevation", "").strip(),
@@ -147,22 +152,30 @@ def parse_channel_settings(parameters: Mapping[str, str]) -> ChannelSettings:
         github_url=parameters.get("github_url", ""),
         metadata=parameters.get("metadata", ""),
         tags=tuple(dict.fromkeys(tag.strip() for tag in parameters.get("tags", "").split(",") if tag.strip())),
+        units=_numbered(parameters, "unit", {}),
+        labels=_numbered(parameters, "label", {}),
+        takes_names=is_true(parameters.get("fields_by_name", "")),
     )
 
 
 def parse_changed_settings(parameters: Mapping[str, str], before: ChannelSettings) -> ChannelSettings:
     """The parameters of `PUT /channels/<id>.json`: what is not named stays as it was; an empty field has no name."""
     given = parse_channel_settings(parameters)
-    fields = {
-        n: name
-        for n in FIELD_NUMBERS
-        if (name := (given.fields.get(n, "") if f"field{n}" in parameters else before.fields.get(n, "")))
-    }
     names = _SETTING_NAMES & parameters.keys()
     changed = {_SETTINGS.get(name, name): getattr(given, _SETTINGS.get(name, name)) for name in names}
-    return replace(before, fields=fields, **changed)
+    return replace(
+        before,
+        fields=_numbered(parameters, "field", before.fields),
+        units=_numbered(parameters, "unit", before.units),
+        labels=_numbered(parameters, "label", before.labels),
+        **changed,
+    )
 
 
-def parse_field_number(text: str) -> int | None:
-    """`1` or `field1` to 1; None for anything that is no field."""
-    return _FIELD_OF.get(text)
+def _numbered(parameters: Mapping[str, str], what: str, before: Mapping[int, str]) -> dict[int, str]:
+    """`field1`, `field2` and so on by number, in place of those before; without empty ones."""
+    found = dict(before)
+    for name, value in parameters.items():
+        if (match := _NUMBERED_SETTING.fullmatch(name)) and match[1] == what:
+            found[int(match[2])] = value.strip()
+    return {number: found[number] for number in sorted(found) if found[number]}

@@ -11,6 +11,7 @@ from headwater.dialects.thingspeak.aggregation import Bucket, aggregate, parse_n
 from headwater.dialects.thingspeak.callers import Callers
 from headwater.dialects.thingspeak.chart import parse_look, render_chart
 from headwater.dialects.thingspeak.endpoint import Call
+from headwater.dialects.thingspeak.field_names import find_field
 from headwater.dialects.thingspeak.forms import Form
 from headwater.dialects.thingspeak.pages import (
     Page,
@@ -21,7 +22,6 @@ from headwater.dialects.thingspeak.pages import (
     render_single,
     status_page,
 )
-from headwater.dialects.thingspeak.parse import parse_field_number
 from headwater.dialects.thingspeak.read_query import ReadQuery, parse_read_query
 from headwater.errors import NotFound
 from headwater.model.entry import Entry
@@ -51,7 +51,7 @@ class Reads:
 
     async def feeds(self, call: Call) -> Response:
         channel = self._callers.readable(call)
-        number = _field_of(call)
+        number = _field_of(call, channel)
         query = parse_read_query(call.parameters, self._clock_ns(), self._max_results)
         entries = await self._read(channel, query)
         numbers = sorted(channel.settings.fields) if number is None else [number]
@@ -74,12 +74,12 @@ class Reads:
     async def chart(self, call: Call) -> Response:
         """A page with one field's chart, for frames of other sites."""
         channel = self._callers.readable(call)
-        number = _field_of(call)
+        number = _field_of(call, channel)
         assert number is not None
         query = parse_read_query(call.parameters, self._clock_ns(), self._max_results)
         entries = await self._read(channel, query)
-        name = channel.settings.fields.get(number, f"Field {number}")
-        look = parse_look(call.parameters, channel.settings.name, name, query.zone)
+        title = channel.settings.field_title(number)
+        look = parse_look(call.parameters, channel.settings.name, title, query.zone)
 
         def render() -> bytes:
             shown = ((entry.at_ns, entry.fields.get(number, "")) for entry in _shown(entries, [number], query))
@@ -111,8 +111,8 @@ class Reads:
 
     async def entry(self, call: Call) -> Response:
         """The newest entry, that has a field if one is named, or the one with the number in the path."""
-        number = _field_of(call)
         channel = self._callers.readable(call)
+        number = _field_of(call, channel)
         query = parse_read_query(call.parameters, self._clock_ns(), self._max_results)
         entry = await self._find(channel, number, call.path.get("entry", "last"))
         if number is not None and call.form is Form.TEXT:
@@ -129,8 +129,8 @@ class Reads:
 
     async def age(self, call: Call) -> Response:
         """How old the newest entry is, that has a field if one is named, in seconds."""
-        number = _field_of(call)
         channel = self._callers.readable(call)
+        number = _field_of(call, channel)
         entry = await self._find(channel, number, "last")
         age_s = str(max(0, (self._clock_ns() - entry.at_ns) // 1_000_000_000))
         if call.form is Form.TEXT:
@@ -154,13 +154,14 @@ class Reads:
         return found[-1]
 
 
-def _field_of(call: Call) -> int | None:
-    """The field that the path names; None when it names none. Raises NotFound for one that cannot be."""
+def _field_of(call: Call, channel: Channel) -> int | None:
+    """The field that the path names, by number or name; None when it names none. Raises NotFound for one that the
+    channel does not have."""
     if "field" not in call.path:
         return None
-    number = parse_field_number(call.path["field"])
+    number = find_field(channel.settings, call.path["field"])
     if number is None:
-        raise NotFound("A channel has field1 to field8.")
+        raise NotFound("A channel has field1 to field8, and others once their owner names them.")
     return number
 
 

@@ -8,7 +8,7 @@ offset when a zone was asked for.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime, tzinfo
 from typing import Any
 
@@ -16,7 +16,7 @@ import msgspec
 
 from headwater.dialects.thingspeak.read_query import ReadQuery
 from headwater.model.entry import FIELD_NUMBERS, Entry
-from headwater.registry.entities import Account, Channel
+from headwater.registry.entities import Account, Channel, ChannelSettings
 
 Json = dict[str, Any]
 
@@ -40,13 +40,17 @@ def _render_datetime(at: datetime, zone: tzinfo | None = None) -> str:
 
 
 def render_update(
-    channel_id: int, entry: Entry, zone: tzinfo | None = None, numbers: Collection[int] = frozenset()
+    channel_id: int,
+    entry: Entry,
+    zone: tzinfo | None = None,
+    numbers: Collection[int] = frozenset(),
+    shown: Iterable[int] = FIELD_NUMBERS,
 ) -> Json:
     """The entry as `/update.json` answers it and as MQTT subscribers get it.
 
-    `numbers` are the fields that came as JSON numbers and are echoed as such.
+    `numbers` are the fields that came as JSON numbers and are echoed as such; `shown` are those that the channel has.
     """
-    fields = {f"field{n}": _echo(entry.fields.get(n), n in numbers) for n in FIELD_NUMBERS}
+    fields = {f"field{n}": _echo(entry.fields.get(n), n in numbers) for n in shown}
     return {
         "channel_id": channel_id,
         "created_at": render_time(entry.at_ns, zone),
@@ -79,8 +83,8 @@ def render_feed_channel(channel: Channel, last_entry_id: int, query: ReadQuery) 
     }
     if settings.elevation:
         head["elevation"] = settings.elevation
-    if query.with_metadata and settings.metadata:
-        head["metadata"] = settings.metadata
+    if query.with_metadata:
+        head |= ({"metadata": settings.metadata} if settings.metadata else {}) | _units_and_labels(settings)
     head["last_entry_id"] = last_entry_id or None
     return head
 
@@ -89,11 +93,17 @@ def _field_names(fields: Mapping[int, str]) -> Json:
     return {f"field{number}": fields[number] for number in sorted(fields)}
 
 
+def _units_and_labels(settings: ChannelSettings) -> Json:
+    """What no ThingSpeak client knows: shown only where the owner set it."""
+    extras = {"units": _field_names(settings.units), "labels": _field_names(settings.labels)}
+    return {name: texts for name, texts in extras.items() if texts}
+
+
 # -- channels -----------------------------------------------------------------------------------------------------
 
 
 def render_channel(channel: Channel, last_entry_id: int, *, with_keys: bool) -> Json:
-    """The channel's settings, in the order of thingspeak.com; keys for its owner only."""
+    """The channel's settings, in the order of thingspeak.com; keys, units and labels for its owner only."""
     settings = channel.settings
     rendered: Json = {
         "id": channel.id,
@@ -113,6 +123,7 @@ def render_channel(channel: Channel, last_entry_id: int, *, with_keys: bool) -> 
         "tags": [{"id": zlib.crc32(tag.encode()) & 0x7FFFFFFF, "name": tag} for tag in settings.tags],
     }
     if with_keys:
+        rendered |= _units_and_labels(settings) | ({"fields_by_name": True} if settings.takes_names else {})
         rendered["api_keys"] = [{"api_key": key.key, "write_flag": key.allows_write} for key in channel.api_keys]
     return rendered
 

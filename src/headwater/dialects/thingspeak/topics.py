@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from headwater.dialects.thingspeak.field_names import is_own_name, is_topic_level
 from headwater.dialects.thingspeak.forms import Form
-from headwater.dialects.thingspeak.parse import parse_field_number
 
 _FORMS = {"json": Form.JSON, "xml": Form.XML, "csv": Form.CSV}
 _KEY = re.compile(r"[0-9A-Z]{16}", re.ASCII)
@@ -19,17 +19,20 @@ _KEY = re.compile(r"[0-9A-Z]{16}", re.ASCII)
 
 class PublishTopic(NamedTuple):
     channel_id: int
-    field: int | None
+    field: str | None
+    """As the topic has it; whether the channel has such a field is another question."""
     key: str | None
 
 
 class SubscribeFilter(NamedTuple):
-    """What is asked for; the field that a filter names does not matter here, its subscribers get no other."""
+    """What is asked for; the number of a field does not matter here, its subscribers get no other."""
 
     channel_id: int
     is_field: bool
     ending: str = ""
     """What stands at the end of the topics of its messages: a form, the channel's read key, or both."""
+    name: str = ""
+    """Of one field, as its owner calls it; empty for fields by number."""
 
     @property
     def form(self) -> Form:
@@ -49,14 +52,14 @@ def parse_publish_topic(topic: str) -> PublishTopic | None:
         case ["channels", channel_id, "publish"]:
             field, key = None, None
         case ["channels", channel_id, "publish", "fields", name]:
-            field, key = _field(name), None
+            field, key = name, None
         case ["channels", channel_id, "publish", key]:
             field = None
         case ["channels", channel_id, "publish", "fields", name, key]:
-            field = _field(name)
+            field = name
         case _:
             return None
-    if not _is_id(channel_id) or field == 0:
+    if not _is_id(channel_id) or (field is not None and not is_topic_level(field)):
         return None
     return PublishTopic(int(channel_id), field, key)
 
@@ -71,22 +74,24 @@ def parse_subscribe_filter(topic_filter: str) -> SubscribeFilter | None:
     match rest:
         case []:
             return SubscribeFilter(int(channel_id), is_field=False)
-        case ["fields", name, *keys] if name == "+" or _field(name):
-            is_field = True
+        case ["fields", level, *keys] if level == "+" or is_topic_level(level):
+            is_field, name = True, level if level != "+" and is_own_name(level) else ""
         case [form, *keys] if form in _FORMS:
-            is_field = False
+            is_field, name = False, ""
         case _:
             return None
     if len(keys) > 1 or not all(map(_KEY.fullmatch, keys)):
         return None
     endings = keys if is_field else [form, *keys]
-    return SubscribeFilter(int(channel_id), is_field, "".join(f"/{one}" for one in endings))
+    return SubscribeFilter(int(channel_id), is_field, "".join(f"/{one}" for one in endings), name)
+
+
+def field_level(topic_filter: str) -> str | None:
+    """What a filter that may be subscribed to says of a field: a number, a name or `+`; None where it asks for
+    entries."""
+    levels = topic_filter.split("/")
+    return levels[4] if len(levels) > 4 and levels[3] == "fields" else None
 
 
 def _is_id(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= 18
-
-
-def _field(name: str) -> int:
-    """The number of `field<N>`, 0 when it is no field."""
-    return (parse_field_number(name) or 0) if name.startswith("field") else 0

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from headwater.dialects.thingspeak.bulk import BulkMessage, entry_updates, parse_bulk_csv, parse_bulk_json
 from headwater.dialects.thingspeak.callers import Callers
 from headwater.dialects.thingspeak.endpoint import REFUSED_WRITE, Call, KeyRefused, json_response
+from headwater.dialects.thingspeak.field_names import names_of
 from headwater.dialects.thingspeak.parse import WriteLimits, json_number_fields, parse_update
 from headwater.dialects.thingspeak.render import render_update
 from headwater.dialects.thingspeak.times import parse_zone
@@ -47,17 +48,19 @@ class Writes:
 
     async def update_json(self, call: Call) -> Response:
         channel, entry = await self._write(call)
-        numbers = json_number_fields(call.parameters)
-        return json_response(render_update(channel.id, entry, parse_zone(call.parameters), numbers))
+        numbers = json_number_fields(call.parameters, names_of(channel.settings))
+        zone, shown = parse_zone(call.parameters), channel.settings.numbers
+        return json_response(render_update(channel.id, entry, zone, numbers, shown))
 
     async def update_xml(self, call: Call) -> Response:
         channel, entry = await self._write(call)
-        return call.respond(to_xml("feed", render_update(channel.id, entry, parse_zone(call.parameters))))
+        zone, shown = parse_zone(call.parameters), channel.settings.numbers
+        return call.respond(to_xml("feed", render_update(channel.id, entry, zone, shown=shown)))
 
     async def _write(self, call: Call) -> tuple[Channel, Entry]:
         """The stored entry. Raises KeyRefused without a write key that is known, and what `Entries.write` raises."""
         channel = self._callers.writable(call)
-        update = parse_update(call.parameters, self._limits)
+        update = parse_update(call.parameters, self._limits, names_of(channel.settings))
         await self._services.ingest.room()
         if self._services.access.channel(channel.id) is None:
             raise KeyRefused(REFUSED_WRITE)  # deleted while this waited
@@ -89,7 +92,7 @@ class Writes:
             raise NotAuthenticated("Please provide proper authentication details.")
         now_ns = self._clock_ns()
         updates = await self._services.query.run(
-            lambda: entry_updates(message, now_ns, self._limits, self._max_bulk_entries)
+            lambda: entry_updates(message, now_ns, self._limits, self._max_bulk_entries, names_of(channel.settings))
         )
         entries = self._services.entries
         writes = []
