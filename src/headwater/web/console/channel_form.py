@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 from headwater.errors import BadRequest
-from headwater.model.entry import FIELD_NUMBERS
+from headwater.model.entry import FIELD_NUMBERS, MAX_FIELDS
 from headwater.registry.entities import ChannelSettings
 from headwater.services.channels import MAX_RETENTION_S, MIN_RETENTION_S, check_settings
 from headwater.web.console.errors import sentence_of
 from headwater.web.console.forms import Form
 
 _TEXTS = ("description", "latitude", "longitude", "elevation", "url", "github_url", "metadata")
-_INPUTS = frozenset({"name", "tags", "retention_s", *_TEXTS, *(f"field{number}" for number in FIELD_NUMBERS)})
+_INPUTS = frozenset({"name", "tags", "retention_s", *_TEXTS})
+_NUMBERED = re.compile(r"(field|unit|label)([1-9][0-9]{0,2})", re.ASCII)
+_MORE_AT_ONCE = 8
 _WEB_ADDRESS = re.compile(r"https?://[^\s/]+\S*", re.IGNORECASE)
 _DAYS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,9})?")
 _DAY_S = 86_400
@@ -27,19 +31,28 @@ WHOLE_FORM = ""
 def parse_channel_form(form: Form, before: ChannelSettings | None = None) -> ChannelSettings:
     """The settings as the form has them; what the form does not ask for stays as it was."""
     before = before or ChannelSettings()
-    names = {number: form.text(f"field{number}") for number in FIELD_NUMBERS}
+    texts: dict[str, Any] = {name: form.text(name) for name in _TEXTS if form.has(name)}
     return replace(
         before,
         name=form.text("name"),
-        fields={number: name for number, name in names.items() if name},
+        fields=_parse_numbered(form, "field", {n: before.fields[n] for n in before.fields if n not in FIELD_NUMBERS}),
+        units=_parse_numbered(form, "unit", before.units),
+        labels=_parse_numbered(form, "label", before.labels),
+        takes_names=form.text("called") == "names" if form.has("called") else before.takes_names,
         is_public=form.text("access") == "public" if form.has("access") else before.is_public,
         tags=_parse_tags(form.text("tags")) if form.has("tags") else before.tags,
         retention_s=_parse_retention(form, before) if form.has("keep") else before.retention_s,
-        **{name: form.text(name) for name in _TEXTS if form.has(name)},
+        **texts,
     )
 
 
-def channel_form_errors(settings: ChannelSettings) -> dict[str, str]:
+def more_numbers(settings: ChannelSettings, most: int) -> Sequence[int]:
+    """The fields above the eighth that the form offers: those that are named, and some that could be."""
+    greatest = max(settings.fields, default=0)
+    return range(FIELD_NUMBERS[-1] + 1, max(min((greatest // _MORE_AT_ONCE + 2) * _MORE_AT_ONCE, most), greatest) + 1)
+
+
+def channel_form_errors(settings: ChannelSettings, max_fields: int = MAX_FIELDS) -> dict[str, str]:
     """What to say beside which input; empty when all is well."""
     errors: dict[str, str] = {}
     if not settings.name:
@@ -54,7 +67,7 @@ def channel_form_errors(settings: ChannelSettings) -> dict[str, str]:
             f"Enter a number of days, from 0.05 (about an hour) to {most:,}, or keep entries for ever."
         )
     try:
-        check_settings(settings)
+        check_settings(settings, max_fields)
     except BadRequest as error:
         place, message = locate(error)
         errors.setdefault(place, message)
@@ -65,7 +78,7 @@ def locate(error: BadRequest) -> tuple[str, str]:
     """The input that a refusal names with its first word, and the refusal as a sentence."""
     message = str(error)
     first_word = message.partition(" ")[0].rstrip(":")
-    place = first_word if first_word in _INPUTS else WHOLE_FORM
+    place = first_word if first_word in _INPUTS or _NUMBERED.fullmatch(first_word) else WHOLE_FORM
     return place, sentence_of(message.replace("_", " "))
 
 
@@ -79,6 +92,15 @@ def days_of(retention_s: int | None) -> str:
     if retention_s is None or retention_s == _NO_RETENTION:
         return ""
     return f"{retention_s / _DAY_S:.6f}".rstrip("0").rstrip(".")
+
+
+def _parse_numbered(form: Form, what: str, before: Mapping[int, str]) -> dict[int, str]:
+    """`field1`, `field2` and so on by number, in place of those before; without empty ones."""
+    found = dict(before)
+    for name in form.values:
+        if (match := _NUMBERED.fullmatch(name)) and match[1] == what:
+            found[int(match[2])] = form.text(name)
+    return {number: found[number] for number in sorted(found) if found[number]}
 
 
 def _parse_retention(form: Form, before: ChannelSettings) -> int | None:

@@ -16,6 +16,7 @@ from headwater.web.console.channel_form import (
     channel_form_errors,
     days_of,
     is_web_address,
+    more_numbers,
     parse_channel_form,
 )
 from headwater.web.console.chart_data import sparkline_of
@@ -81,7 +82,7 @@ class ChannelPages:
 
     async def create(self, visit: Visit) -> Response:
         settings = parse_channel_form(visit.form)
-        errors = channel_form_errors(settings)
+        errors = channel_form_errors(settings, self._channels.max_fields)
         if errors:
             return self._form(visit, None, settings, errors, status=400)
         try:
@@ -112,7 +113,7 @@ class ChannelPages:
     async def save_settings(self, visit: Visit) -> Response:
         channel = await self._owned(visit)
         settings = parse_channel_form(visit.form, channel.settings)
-        errors = channel_form_errors(settings)
+        errors = channel_form_errors(settings, self._channels.max_fields)
         if errors:
             return self._form(visit, channel, settings, errors, status=400)
         await self._channels.update(visit.account.id, channel.id, settings)
@@ -200,6 +201,7 @@ class ChannelPages:
             "settings": settings,
             "errors": errors or {},
             "field_numbers": FIELD_NUMBERS,
+            "more_numbers": more_numbers(settings, self._channels.max_fields),
             "days": days_of(settings.retention_s),
             "unconfirmed": unconfirmed,
         }

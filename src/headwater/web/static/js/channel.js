@@ -38,6 +38,7 @@ class ChannelView {
         element.querySelector("[data-plot]"),
         element.querySelector("[data-cursor]"),
         this,
+        element.dataset.unit ?? "",
       );
       this.cards.set(element.dataset.field, {
         chart,
@@ -212,12 +213,14 @@ class ChannelView {
     card.reading.textContent = reading;
     card.reading.title = text;
     card.reading.classList.toggle("is-long", reading.length > 9);
+    card.reading.classList.toggle("is-text", typeof number !== "number"); // of which the unit says nothing
     setTime(card.time, atS);
     card.time.hidden = false;
   }
 
   clearReading(card) {
     card.reading.textContent = "–";
+    card.reading.classList.add("is-text");
     card.time.hidden = true;
   }
 

@@ -27,10 +27,11 @@ function tickSpace(_plot, _axis, min, max) {
 
 export class FieldChart {
   // `group` has zoomTo(min, max), zoomOut() and range() -> [min, max], shared by all charts of the page.
-  constructor(element, cursorText, group) {
+  constructor(element, cursorText, group, unit = "") {
     this.element = element;
     this.cursorText = cursorText;
     this.group = group;
+    this.unit = unit && `\u00a0${unit}`;
     this.times = [];
     this.numbers = [];
     this.plot = null;
@@ -145,7 +146,7 @@ export class FieldChart {
   showCursor(index) {
     const number = index === null || index === undefined ? undefined : this.numbers[index];
     this.cursorText.textContent =
-      number === undefined ? "" : `${number === null ? "not a number" : formatNumber(number)} · ${formatTime(this.times[index])}`;
+      number === undefined ? "" : `${number === null ? "not a number" : formatNumber(number) + this.unit} · ${formatTime(this.times[index])}`;
   }
 
   zoomToSelection(plot) {
