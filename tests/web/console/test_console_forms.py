@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 from headwater.errors import BadRequest, HeadwaterError, TooLarge
 from headwater.registry.entities import ChannelSettings
 from headwater.services.channels import MAX_RETENTION_S, MIN_RETENTION_S
-from headwater.web.console.channel_form import channel_form_errors, days_of, is_web_address, parse_channel_form
+from headwater.web.console.channel_form import (
+    channel_form_errors,
+    days_of,
+    is_web_address,
+    more_numbers,
+    parse_channel_form,
+)
 from headwater.web.console.devices import parse_grants
 from headwater.web.console.forms import ID_MAX, MAX_FORM_FIELDS, Form, parse_form, parse_id
 from headwater.web.console.sign_in import HOME, local_path
@@ -94,6 +100,26 @@ NAMES = ["name", "field1", "latitude", "url", "tags", "access", "metadata", "day
 def test_any_channel_form_gives_settings_or_errors(values: dict[str, str]) -> None:
     settings = parse_channel_form(parse_form(urlencode(values).encode()))
     assert all(channel_form_errors(settings).values())
+
+
+def test_more_fields_than_eight() -> None:
+    before = ChannelSettings(fields={1: "a", 9: "b", 70: "c"}, units={9: "mm"}, takes_names=True)
+    sent = Form({"name": ["n"], "field1": ["a"], "field10": ["d"], "unit10": ["m/s"], "unit9": [""], "label1": ["A"]})
+    after = parse_channel_form(sent, before)
+    assert after.fields == {1: "a", 9: "b", 10: "d", 70: "c"}  # what the form did not show stays
+    assert (after.units, after.labels, after.takes_names) == ({10: "m/s"}, {1: "A"}, True)
+    assert not parse_channel_form(Form({"name": ["n"], "called": ["numbers"]}), before).takes_names
+    assert channel_form_errors(ChannelSettings(name="n", fields={9: "x"}, units={9: "x" * 33})).keys() == {"unit9"}
+    assert channel_form_errors(ChannelSettings(name="n", fields={9: "x"}), 8).keys() == {""}
+
+
+@pytest.mark.parametrize(
+    ("greatest", "most", "last"), [(0, 64, 16), (8, 64, 16), (9, 64, 16), (16, 64, 24), (63, 64, 64), (20, 8, 20)]
+)
+def test_how_many_more_fields_are_offered(greatest: int, most: int, last: int) -> None:
+    offered = more_numbers(ChannelSettings(fields={greatest: "x"} if greatest else {}), most)
+    assert (offered[0], offered[-1]) == (9, last)
+    assert not more_numbers(ChannelSettings(), 8)
 
 
 def test_what_the_channel_form_leaves_out_stays() -> None:

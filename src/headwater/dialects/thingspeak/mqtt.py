@@ -3,8 +3,8 @@
 Publish: `channels/<id>/publish` and `.../publish/fields/field<N>`, by the rights of the principal, or with the
 channel's write key as a last level. Subscribe: `channels/<id>/subscribe`, also with `/json`, `/xml` or `/csv`,
 `.../subscribe/fields/field<N>` and `.../subscribe/fields/+`, by rights, of a public channel, or with one of the
-channel's keys as a last level. In place of `field<N>` there may be a field's own name. MQTT 3.1.1 has no way to refuse a
-publish, so refusals are kept for the owner.
+channel's keys as a last level. In place of `field<N>` there may be a field's own name. MQTT 3.1.1 has no way to refuse
+a publish, so refusals are kept for the owner.
 """
 
 from __future__ import annotations

@@ -49,7 +49,8 @@ def parse_channel_form(form: Form, before: ChannelSettings | None = None) -> Cha
 def more_numbers(settings: ChannelSettings, most: int) -> Sequence[int]:
     """The fields above the eighth that the form offers: those that are named, and some that could be."""
     greatest = max(settings.fields, default=0)
-    return range(FIELD_NUMBERS[-1] + 1, max(min((greatest // _MORE_AT_ONCE + 2) * _MORE_AT_ONCE, most), greatest) + 1)
+    offered = max(greatest // _MORE_AT_ONCE + 1, 2) * _MORE_AT_ONCE
+    return range(FIELD_NUMBERS[-1] + 1, max(min(offered, most), greatest) + 1)
 
 
 def channel_form_errors(settings: ChannelSettings, max_fields: int = MAX_FIELDS) -> dict[str, str]:
