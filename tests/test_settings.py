@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from sqlalchemy import make_url
 
 from headwater.errors import ConfigurationError
+from headwater.model.entry import MAX_FIELDS
 from headwater.setting_kinds import Address, render_value
 from headwater.settings import (
     AdminSeed,
@@ -287,3 +288,11 @@ def test_differing_keys_are_named() -> None:
 def test_any_directory_gives_a_registry_of_its_own() -> None:
     data = Path("/srv/what?#/50%41 of/it")
     assert make_url(Settings(data=data).registry_url).database == str(data / "registry.db")
+
+
+def test_a_channel_may_have_as_many_fields_as_an_entry() -> None:
+    assert (
+        load(environ={"HEADWATER_LIMITS_FIELDS_PER_CHANNEL": str(MAX_FIELDS)}).limits.fields_per_channel == MAX_FIELDS
+    )
+    with pytest.raises(ConfigurationError):
+        load(environ={"HEADWATER_LIMITS_FIELDS_PER_CHANNEL": str(MAX_FIELDS + 1)})

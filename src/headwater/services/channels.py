@@ -37,6 +37,7 @@ MAX_RETENTION_S = INTEGER_MAX // 1_000_000_000
 ChangeRetention: TypeAlias = Callable[[int, int | None, Callable[[], Awaitable[Channel]]], Awaitable[Channel]]
 """See `Retention.change`."""
 
+_NUMBERED = re.compile(r"(field|unit|label)([1-9][0-9]{0,2})", re.ASCII)
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 
 
@@ -180,6 +181,16 @@ def check_settings(settings: ChannelSettings, max_fields: int = MAX_FIELDS) -> C
     if checked.retention_s is not None and not MIN_RETENTION_S <= checked.retention_s <= MAX_RETENTION_S:
         raise BadRequest(f"retention_s must be {MIN_RETENTION_S} (an hour) to {MAX_RETENTION_S} seconds, or none")
     return checked
+
+
+def field_texts(values: Mapping[str, str], what: str, before: Mapping[int, str]) -> dict[int, str]:
+    """`field1`, `field2` and so on (or `unit1`, `label1`) by number, as forms and requests have them, in place of those
+    before; without empty ones."""
+    found = dict(before)
+    for name, value in values.items():
+        if (match := _NUMBERED.fullmatch(name)) and match[1] == what:
+            found[int(match[2])] = value.strip()
+    return {number: found[number] for number in sorted(found) if found[number]}
 
 
 def _check_fields(fields: Mapping[int, str], most: int) -> dict[int, str]:

@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwater.dialects.thingspeak.field_names import RESERVED, STANDARD, find_field, names_of
+from headwater.dialects.thingspeak.field_names import (
+    RESERVED,
+    STANDARD,
+    find_field,
+    is_usual_spelling,
+    names_of,
+)
 from headwater.dialects.thingspeak.parse import WriteLimits, json_number_fields, parse_publish, parse_update
 from headwater.errors import BadRequest, RequestError, TooLarge
 from headwater.model.entry import FIELD_NUMBERS, EntryUpdate
@@ -115,6 +121,12 @@ def test_updates_over_rest() -> None:
     assert parse_update(parameters, LIMITS, names).fields == {1: "21.5", 9: "2", 2: "3"}
     assert parse_update(parameters, LIMITS).fields == {}
     assert json_number_fields({"rain/h": "x"}, names) == frozenset()
+
+
+def test_spellings_of_a_name_that_may_be_subscribed_to() -> None:
+    for level in ("it's 5 °C", "it%27s%205%20%C2%B0C", "it's%205%20%C2%B0C"):
+        assert is_usual_spelling(level, "it's 5 °C")
+    assert not is_usual_spelling("%69t's 5 °C", "it's 5 °C")
 
 
 @pytest.mark.parametrize(

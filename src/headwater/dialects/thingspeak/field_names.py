@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TypeAlias
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from headwater.model.entry import FIELD_NUMBERS
 from headwater.registry.entities import ChannelSettings
@@ -19,6 +19,8 @@ FieldNames: TypeAlias = Mapping[str, int]
 
 _NUMBERED = re.compile(r"(?:field)?[0-9]+")
 _LEVEL = re.compile(r"field[1-9][0-9]{0,2}", re.ASCII)
+_UNTOUCHED_BY_SCRIPTS = "!'()*"
+"""What JavaScript's `encodeURIComponent` leaves as it is, and Python's `quote` does not."""
 RESERVED = frozenset(
     {
         *("lat", "latitude", "long", "longitude", "elevation", "status", "created_at", "delta_t"),
@@ -64,6 +66,12 @@ def is_topic_level(text: str) -> bool:
     if _LEVEL.fullmatch(text):
         return True
     return text != "" and not _NUMBERED.fullmatch(text) and "+" not in text and "#" not in text
+
+
+def is_usual_spelling(level: str, name: str) -> bool:
+    """Whether a level is a field's name as it is, or as programs encode it: of all others there are too many, and every
+    subscription has its own messages made."""
+    return level in (name, quote(name, safe=""), quote(name, safe=_UNTOUCHED_BY_SCRIPTS))
 
 
 def is_own_name(level: str) -> bool:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Callable, Sequence
 
-from headwater.dialects.thingspeak.field_names import find_field, names_of
+from headwater.dialects.thingspeak.field_names import find_field, is_own_name, is_usual_spelling, names_of
 from headwater.dialects.thingspeak.pages import render_update_as
 from headwater.dialects.thingspeak.parse import WriteLimits, parse_field_publish, parse_publish, write_limits
 from headwater.dialects.thingspeak.topics import (
@@ -203,8 +203,12 @@ _NO_SUBSCRIBE_FILTER = NotGranted(
 def _judge_field(channel: Channel, topic_filter: str) -> NotGranted | None:
     """Whether a channel that somebody may subscribe to has the field that the filter names."""
     level = field_level(topic_filter)
-    has_it = level is None or level == "+" or find_field(channel.settings, level) is not None
-    return None if has_it else _NO_SUBSCRIBE_FILTER
+    if level is None or level == "+":
+        return None
+    number = find_field(channel.settings, level)
+    if number is None or (is_own_name(level) and not is_usual_spelling(level, channel.settings.fields[number])):
+        return _NO_SUBSCRIBE_FILTER
+    return None
 
 
 def _why_not(principal: Principal, channel: Channel) -> str:

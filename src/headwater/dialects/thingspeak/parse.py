@@ -18,6 +18,7 @@ from headwater.dialects.thingspeak.times import parse_time_ns, parse_zone
 from headwater.errors import BadRequest, TooLarge
 from headwater.model.entry import EntryUpdate
 from headwater.registry.entities import ChannelSettings
+from headwater.services.channels import field_texts
 from headwater.settings import Settings
 
 _OTHERS = {
@@ -30,7 +31,6 @@ _OTHERS = {
     "created_at": "created_at",
 }
 _IGNORED_FIELD = re.compile(r"(?:field)?[1-9][0-9]*")
-_NUMBERED_SETTING = re.compile(r"(field|unit|label)([1-9][0-9]{0,2})", re.ASCII)
 
 _SETTINGS = {"public_flag": "is_public", "fields_by_name": "takes_names"}
 """What a parameter is called here, where that differs."""
@@ -143,7 +143,7 @@ def parse_channel_settings(parameters: Mapping[str, str]) -> ChannelSettings:
     return ChannelSettings(
         name=parameters.get("name", "").strip(),
         description=parameters.get("description", ""),
-        fields=_numbered(parameters, "field", {}),
+        fields=field_texts(parameters, "field", {}),
         latitude=parameters.get("latitude", "").strip() or "0.0",
         longitude=parameters.get("longitude", "").strip() or "0.0",
         elevation=parameters.get("elevation", "").strip(),
@@ -152,8 +152,8 @@ def parse_channel_settings(parameters: Mapping[str, str]) -> ChannelSettings:
         github_url=parameters.get("github_url", ""),
         metadata=parameters.get("metadata", ""),
         tags=tuple(dict.fromkeys(tag.strip() for tag in parameters.get("tags", "").split(",") if tag.strip())),
-        units=_numbered(parameters, "unit", {}),
-        labels=_numbered(parameters, "label", {}),
+        units=field_texts(parameters, "unit", {}),
+        labels=field_texts(parameters, "label", {}),
         takes_names=is_true(parameters.get("fields_by_name", "")),
     )
 
@@ -165,17 +165,8 @@ def parse_changed_settings(parameters: Mapping[str, str], before: ChannelSetting
     changed = {_SETTINGS.get(name, name): getattr(given, _SETTINGS.get(name, name)) for name in names}
     return replace(
         before,
-        fields=_numbered(parameters, "field", before.fields),
-        units=_numbered(parameters, "unit", before.units),
-        labels=_numbered(parameters, "label", before.labels),
+        fields=field_texts(parameters, "field", before.fields),
+        units=field_texts(parameters, "unit", before.units),
+        labels=field_texts(parameters, "label", before.labels),
         **changed,
     )
-
-
-def _numbered(parameters: Mapping[str, str], what: str, before: Mapping[int, str]) -> dict[int, str]:
-    """`field1`, `field2` and so on by number, in place of those before; without empty ones."""
-    found = dict(before)
-    for name, value in parameters.items():
-        if (match := _NUMBERED_SETTING.fullmatch(name)) and match[1] == what:
-            found[int(match[2])] = value.strip()
-    return {number: found[number] for number in sorted(found) if found[number]}

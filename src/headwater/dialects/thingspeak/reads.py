@@ -24,12 +24,12 @@ from headwater.dialects.thingspeak.pages import (
 )
 from headwater.dialects.thingspeak.read_query import ReadQuery, parse_read_query
 from headwater.errors import NotFound
-from headwater.model.entry import Entry
+from headwater.model.entry import FIELD_NUMBERS, Entry
 from headwater.registry.entities import Channel
 from headwater.services import Services
 
 RENDERED_AT_ONCE = 200
-"""Entries that are rendered on the event loop; more are rendered beside it."""
+"""Entries (of eight fields) that are rendered on the event loop; more are rendered beside it."""
 _DAY_NS = 86_400_000_000_000
 _MAX_ENTRY_ID_DIGITS = 18
 _CHART_HEADERS = {
@@ -60,7 +60,7 @@ class Reads:
         def page() -> Page:
             return feed_page(channel, last_entry_id, _shown(entries, numbers, query), numbers, query, call.form)
 
-        return await self._render(call, page, len(entries))
+        return await self._render(call, page, len(entries) * max(1, len(numbers) // len(FIELD_NUMBERS)))
 
     async def statuses(self, call: Call) -> Response:
         channel = self._callers.readable(call)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -11,13 +11,13 @@ from typing import Any
 from headwater.errors import BadRequest
 from headwater.model.entry import FIELD_NUMBERS, MAX_FIELDS
 from headwater.registry.entities import ChannelSettings
-from headwater.services.channels import MAX_RETENTION_S, MIN_RETENTION_S, check_settings
+from headwater.services.channels import MAX_RETENTION_S, MIN_RETENTION_S, check_settings, field_texts
 from headwater.web.console.errors import sentence_of
 from headwater.web.console.forms import Form
 
 _TEXTS = ("description", "latitude", "longitude", "elevation", "url", "github_url", "metadata")
 _INPUTS = frozenset({"name", "tags", "retention_s", *_TEXTS})
-_NUMBERED = re.compile(r"(field|unit|label)([1-9][0-9]{0,2})", re.ASCII)
+_NUMBERED = re.compile(r"(field|unit|label)[1-9][0-9]*", re.ASCII)
 _MORE_AT_ONCE = 8
 _WEB_ADDRESS = re.compile(r"https?://[^\s/]+\S*", re.IGNORECASE)
 _DAYS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,9})?")
@@ -31,13 +31,14 @@ WHOLE_FORM = ""
 def parse_channel_form(form: Form, before: ChannelSettings | None = None) -> ChannelSettings:
     """The settings as the form has them; what the form does not ask for stays as it was."""
     before = before or ChannelSettings()
+    values = {name: form.text(name) for name in form.values}
     texts: dict[str, Any] = {name: form.text(name) for name in _TEXTS if form.has(name)}
     return replace(
         before,
         name=form.text("name"),
-        fields=_parse_numbered(form, "field", {n: before.fields[n] for n in before.fields if n not in FIELD_NUMBERS}),
-        units=_parse_numbered(form, "unit", before.units),
-        labels=_parse_numbered(form, "label", before.labels),
+        fields=field_texts(values, "field", {n: before.fields[n] for n in before.fields if n not in FIELD_NUMBERS}),
+        units=field_texts(values, "unit", before.units),
+        labels=field_texts(values, "label", before.labels),
         takes_names=form.text("called") == "names" if form.has("called") else before.takes_names,
         is_public=form.text("access") == "public" if form.has("access") else before.is_public,
         tags=_parse_tags(form.text("tags")) if form.has("tags") else before.tags,
@@ -93,15 +94,6 @@ def days_of(retention_s: int | None) -> str:
     if retention_s is None or retention_s == _NO_RETENTION:
         return ""
     return f"{retention_s / _DAY_S:.6f}".rstrip("0").rstrip(".")
-
-
-def _parse_numbered(form: Form, what: str, before: Mapping[int, str]) -> dict[int, str]:
-    """`field1`, `field2` and so on by number, in place of those before; without empty ones."""
-    found = dict(before)
-    for name in form.values:
-        if (match := _NUMBERED.fullmatch(name)) and match[1] == what:
-            found[int(match[2])] = form.text(name)
-    return {number: found[number] for number in sorted(found) if found[number]}
 
 
 def _parse_retention(form: Form, before: ChannelSettings) -> int | None:
