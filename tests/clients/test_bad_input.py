@@ -198,7 +198,7 @@ class TestUpdates:
             (b'{"field1":', "application/json"),
             (b"[" * 2_000, "application/json"),
             (b'{"field1":"\\ud800"}', "application/json"),
-            (b"&".join(b"a%d=1" % n for n in range(300)), "application/x-www-form-urlencoded"),
+            (b"&".join([b"a"] * 1_100), "application/x-www-form-urlencoded"),
         ],
         ids=["bad percent", "not UTF-8", "cut JSON", "deep JSON", "surrogate", "many parameters"],
     )
