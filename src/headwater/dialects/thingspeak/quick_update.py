@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from starlette.responses import Response
 
 from headwater.dialects.thingspeak.endpoint import REFUSED_WRITE, Endpoint, finished
+from headwater.dialects.thingspeak.field_names import names_of
 from headwater.dialects.thingspeak.forms import Form
 from headwater.dialects.thingspeak.parameters import find_key, is_form, parse_form
 from headwater.dialects.thingspeak.parse import WriteLimits, parse_update, write_limits
@@ -50,7 +51,7 @@ class QuickUpdate(QuickPath):
             channel = self._access.channel_of_write_key(key) if key else None
             if channel is None:
                 return False
-            update = parse_update(parameters, self._limits)
+            update = parse_update(parameters, self._limits, names_of(channel.settings))
             if update.created_at_ns is not None:
                 return False
             receipt = self._entries.append(channel, update, self._clock_ns())
