@@ -196,19 +196,6 @@ class TestUpdate:
 
 
 class TestReads:
-    def test_feeds_have_exactly_this_form(self, server: Server) -> None:
-        channel = server.create_channel("My channel", description="d")
-        update(server, channel, field1="1", created_at="2026-01-02T03:04:05Z")
-        answer = server.call("GET", f"/channels/{channel.id}/feeds.json", api_key=channel.read_key)
-        head = answer.json()["channel"]
-        assert answer.body.decode() == (
-            f'{{"channel":{{"id":{channel.id},"name":"My channel","description":"d","latitude":"0.0",'
-            f'"longitude":"0.0","field1":"Temp","field2":"Hum","created_at":"{head["created_at"]}",'
-            f'"updated_at":"{head["updated_at"]}","last_entry_id":1}},'
-            '"feeds":[{"created_at":"2026-01-02T03:04:05Z","entry_id":1,"field1":"1","field2":null}]}'
-        )
-        assert answer.headers["Content-Type"] == "application/json"
-
     def test_window_and_limit(self, server: Server, channel: ChannelKeys) -> None:
         for n in range(5):
             update(server, channel, field1=n, created_at=f"2026-01-0{n + 1}T00:00:00Z")
@@ -265,19 +252,6 @@ class TestReads:
 
 
 class TestChannels:
-    def test_created_channel_has_production_form(self, server: Server) -> None:
-        answer = server.call("POST", "/channels.json", f"api_key={ADMIN_TOKEN}&name=My+New+Channel")
-        channel = answer.json()
-        write, read = channel["api_keys"]
-        assert (write["write_flag"], read["write_flag"]) == (True, False)
-        assert re.fullmatch("[0-9A-Z]{16}", write["api_key"])
-        assert answer.body.decode() == (
-            f'{{"id":{channel["id"]},"name":"My New Channel","description":null,"latitude":"0.0","longitude":"0.0",'
-            f'"created_at":"{channel["created_at"]}","elevation":null,"last_entry_id":null,"public_flag":false,'
-            '"url":null,"ranking":15,"metadata":null,"license_id":0,"github_url":null,"tags":[],"api_keys":['
-            f'{{"api_key":"{write["api_key"]}","write_flag":true}},{{"api_key":"{read["api_key"]}","write_flag":false}}]}}'
-        )
-
     def test_needs_the_user_key(self, server: Server, channel: ChannelKeys) -> None:
         for key in ("", "0123456789ABCDEF", channel.write_key):
             answer = server.call("POST", "/channels.json", f"api_key={key}&name=x")
