@@ -74,6 +74,14 @@ class TestWireForm:
             assert headers["Access-Control-Allow-Headers"] == "origin, content-type, X-Requested-With"
             assert headers["Access-Control-Max-Age"] == "1800"
 
+    @pytest.mark.parametrize("path", ["/", "/talkbacks/4/commands/6", "/channels", "/no/such/path/at/all.json"])
+    def test_options_on_any_path(self, server: Server, path: str) -> None:
+        answer = server.call("OPTIONS", path, headers={"Origin": "http://example.org"})
+        assert (answer.status, answer.body) == (200, b"")
+        assert answer.headers["Access-Control-Allow-Origin"] == "*"
+        assert "Access-Control-Allow-Credentials" not in answer.headers, "nobody's cookies come along"
+        assert "Access-Control-Allow-Origin" not in server.call("GET", "/sign-in").headers
+
     def test_options_and_sniffing_on_every_path(self, server: Server, channel: ChannelKeys) -> None:
         below = f"/channels/{channel.id}"
         reads = ("feeds.json", "feed.json", "feeds/last.json", "fields/1.json", "field/field1.json")

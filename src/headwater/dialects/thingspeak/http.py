@@ -10,6 +10,7 @@ from headwater.dialects.thingspeak.channels import Channels
 from headwater.dialects.thingspeak.endpoint import REFUSED_WRITE, Endpoint, Handler
 from headwater.dialects.thingspeak.forms import Form
 from headwater.dialects.thingspeak.parse import write_limits
+from headwater.dialects.thingspeak.preflight import Preflight
 from headwater.dialects.thingspeak.reads import Reads
 from headwater.dialects.thingspeak.writes import Writes
 from headwater.services import Services
@@ -48,6 +49,7 @@ def routes(services: Services, settings: Settings) -> Sequence[BaseRoute]:
             "/channels/{channel_id}/charts/{field}",
             Endpoint(_of_reading(reads.chart), MAX_SETTINGS_BYTES, Form.TEXT),
         ),
+        Preflight(Endpoint({}, 0)),
     ]
 
 
