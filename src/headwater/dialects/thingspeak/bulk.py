@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
+from headwater.dialects.thingspeak.errors import NotUtf8
 from headwater.dialects.thingspeak.field_names import STANDARD, FieldNames
 from headwater.dialects.thingspeak.parameters import MAX_PARAMETERS, find_key, is_encodable, parse_form
 from headwater.dialects.thingspeak.parse import WriteLimits, parse_update
@@ -95,7 +96,7 @@ def _text_of(raw: bytes) -> str | None:
     if raw[:1] == b'"':
         text: str = msgspec.json.decode(raw, type=str)
         if not is_encodable(text):
-            raise BadRequest("A text holds a lone surrogate.")
+            raise NotUtf8("A text holds a lone surrogate.")
         return text
     return None if raw == b"null" or raw[:1] in b"{[" else raw.decode()
 

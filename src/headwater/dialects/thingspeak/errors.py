@@ -20,6 +20,10 @@ from headwater.errors import (
 )
 
 
+class NotUtf8(BadRequest):
+    """A text that is sent is none: some of its bytes are not UTF-8."""
+
+
 class Problem(NamedTuple):
     """An error as it goes out: HTTP status, ThingSpeak's code and headline."""
 
@@ -35,6 +39,7 @@ _PROBLEMS: tuple[tuple[type[HeadwaterError], Problem], ...] = (
     (Conflict, Problem(409, "error_conflict", "Conflict")),
     (TooLarge, Problem(413, "error_request_too_large", "Request Entity Too Large")),
     (TooManyRequests, Problem(429, "error_too_many_requests", "Too Many Requests")),
+    (NotUtf8, Problem(422, "error_invalid_byte_sequence", "Unprocessable Entity")),
     (BadRequest, Problem(400, "error_bad_request", "Bad Request")),
     # Upstream has no word for these: say plainly that it is not the caller's fault.
     (Cancelled, Problem(503, "error_service_unavailable", "Service Unavailable")),

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from urllib.parse import unquote_plus
 
+from headwater.dialects.thingspeak.errors import NotUtf8
 from headwater.errors import BadRequest
 
 MAX_PARAMETERS = 1_000
@@ -57,7 +58,7 @@ def parse_form(form: bytes) -> dict[str, str]:
                 name, _, value = part.partition("=")
                 parameters[_decoded(name)] = _decoded(value)
     except UnicodeDecodeError:
-        raise BadRequest("the parameters are not UTF-8 text") from None
+        raise NotUtf8("the parameters are not UTF-8 text") from None
     return parameters
 
 
@@ -71,6 +72,8 @@ def _parse_json(body: bytes) -> dict[str, str]:
         return {}
     try:
         members = json.loads(body, parse_float=JsonNumber, parse_int=JsonNumber, parse_constant=str)
+    except UnicodeDecodeError:
+        raise NotUtf8("the body is not UTF-8 text") from None
     except (ValueError, RecursionError):
         raise BadRequest("the body is not JSON") from None
     if not isinstance(members, dict):
@@ -81,7 +84,7 @@ def _parse_json(body: bytes) -> dict[str, str]:
             parameters[name] = "true" if value else "false"
         elif isinstance(value, str):
             if not is_encodable(value):
-                raise BadRequest("the JSON body holds a lone surrogate")
+                raise NotUtf8("the JSON body holds a lone surrogate")
             parameters[name] = value
     return parameters
 
