@@ -22,6 +22,8 @@ from headwater.model.entry import Entry
 from headwater.registry.entities import Channel
 from headwater.services import Services
 
+_LATER_IN_XML = ("created_at", "entry_id", "status", "latitude", "longitude", "elevation")
+"""They follow the fields, where JSON has the time and the number before them."""
 _TAKEN_IN_AT_ONCE = 200
 """Of a bulk update: they take the event loop some milliseconds."""
 
@@ -54,8 +56,9 @@ class Writes:
 
     async def update_xml(self, call: Call) -> Response:
         channel, entry = await self._write(call)
-        zone, shown = parse_zone(call.parameters), channel.settings.numbers
-        return call.respond(to_xml("feed", render_update(channel.id, entry, zone, shown=shown)))
+        row = render_update(channel.id, entry, parse_zone(call.parameters), shown=channel.settings.numbers)
+        row |= {name: row.pop(name) for name in _LATER_IN_XML}
+        return call.respond(to_xml("feed", row))
 
     async def _write(self, call: Call) -> tuple[Channel, Entry]:
         """The stored entry. Raises KeyRefused without a write key that is known, and what `Entries.write` raises."""
