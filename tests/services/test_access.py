@@ -135,6 +135,25 @@ async def test_the_mqtt_api_key_needs_a_user_name_and_gives_no_rights_of_its_own
             scene.access.authenticate_mqtt("some-client", username, key)
 
 
+async def test_firmware_from_before_there_were_devices_shows_any_key_and_gets_no_rights_by_it(scene):
+    """Whatever stood in the sketch as MQTT API key: the write key in the topic decides."""
+    authenticate, key = scene.access.authenticate_mqtt, b"0123456789ABCDEF"
+    assert authenticate("some-client", "anything", key) is KEY_ONLY
+    assert authenticate("some-client", "anything", key + b" ") is KEY_ONLY
+    strict = Access(allow_topic_keys=False)
+    client_id = scene.ada.device.client_id
+    for access, client, username, wrong in [
+        (scene.access, "some-client", None, key),
+        (scene.access, "some-client", client_id, key),
+        (scene.access, client_id, "anything", key),
+        (scene.access, "some-client", "anything", key.lower()),
+        (scene.access, "some-client", "anything", key + b"0"),
+        (strict, "some-client", "anything", key),
+    ]:
+        with pytest.raises(NotAuthenticated):
+            access.authenticate_mqtt(client, username, wrong)
+
+
 @pytest.mark.parametrize("password", [None, b""])
 async def test_no_password_is_for_keys_in_topics_where_those_are_allowed(scene, password):
     for username in (None, "", "anything"):

@@ -162,7 +162,9 @@ class Access:
         2. an account's name as the user name and one of its device ids as the client id: the password must be that
            account device's, and the device be enabled; or it is a token of that account, as in rule 3;
         3. the password is an account token: that account, with all its rights;
-        4. the password is an account's MQTT API key, and there is a user name: what keys in topics allow;
+        4. the password is an account's MQTT API key, and there is a user name: what keys in topics allow. The same
+           for any other password of a key's form where `allow_topic_keys`, unless the user name is an MQTT device's:
+           the key gives no right of its own;
         5. no password, where `allow_anonymous`: the anonymous topic tree, and what keys in topics allow;
         6. no password, where `allow_topic_keys`: what keys in topics allow.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Awaitable, Callable
 from types import MappingProxyType
 
@@ -16,6 +17,8 @@ from headwater.services.credentials import CredentialCheck
 MAX_SECRET_LENGTH = 1024
 """No key, token or password is longer; what is, matches nothing and is not even hashed."""
 
+_API_KEY = re.compile(rb"\s*[0-9A-Z]{16}\s*")
+"""The form of ThingSpeak's keys: an MQTT API key, or a write key that a sketch shows twice."""
 WRONG_PASSWORD = "wrong password"  # noqa: S105  a reason, not a secret
 WRONG_USER_NAME = "wrong user name"
 NO_SUCH_CLIENT = "no such client, key or token"
@@ -72,7 +75,7 @@ class MqttSignIn:
         if token is not None:
             return principal_of_account(token.account_id)
         if password:
-            if username and hash_of(password) in directory.mqtt_keys:
+            if username and (hash_of(password) in directory.mqtt_keys or self._is_from_before(username, password)):
                 return KEY_ONLY
             raise self._failure_of_named(username, password, SignInFailed(NO_SUCH_CLIENT))
         if self.allows_anonymous:
@@ -93,6 +96,12 @@ class MqttSignIn:
             device = directory.devices[device_id].device
             return _admit(device, None if common_name == client_id else OTHER_CLIENT_ID)
         raise SignInFailed("a certificate of no device")
+
+    def _is_from_before(self, username: str, password: bytes) -> bool:
+        """Whether somebody shows a key as password who is no device here. Before there were MQTT devices, whoever had
+        a write key in the topic might publish, whatever it signed in with; firmware goes on doing so."""
+        is_key = self._allow_topic_keys and _API_KEY.fullmatch(password) is not None
+        return is_key and self._device_named(username) is None
 
     def _failure_of_named(self, username: str | None, password: bytes | None, otherwise: SignInFailed) -> SignInFailed:
         """What is told of an MQTT device's credentials with another client id, or with none: to forget it is the
