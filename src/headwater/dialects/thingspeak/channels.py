@@ -75,7 +75,9 @@ class Channels:
         page = max(1, parse_int(call.parameters.get("page")) or 1)
         shown = found[(page - 1) * _PER_PAGE : page * _PER_PAGE]
         pagination = {"current_page": page, "per_page": _PER_PAGE, "total_entries": len(found)}
-        channels = [self._rendered(channel, with_keys=False) for channel in shown]
+        channels = [
+            self._rendered(channel, with_keys=False, username=self._name_of_owner(channel)) for channel in shown
+        ]
         return _respond(call, "response", {"pagination": pagination, "channels": channels})
 
     def _is_asked_for(self, channel: Channel, call: Call) -> bool:
@@ -84,9 +86,13 @@ class Channels:
         tag, name = call.parameters.get("tag", "").strip(), call.parameters.get("username", "").strip()
         if tag and tag.lower() not in (one.lower() for one in channel.settings.tags):
             return False
-        if name and ((account := self._services.access.account(channel.account_id)) is None or account.name != name):
+        if name and self._name_of_owner(channel) != name:
             return False
         return _is_near(channel, call)
+
+    def _name_of_owner(self, channel: Channel) -> str | None:
+        account = self._services.access.account(channel.account_id)
+        return None if account is None else account.name
 
     # -- people -------------------------------------------------------------------------------------------------
 
@@ -129,9 +135,9 @@ class Channels:
     def _show(self, call: Call, channel: Channel, *, with_keys: bool) -> Response:
         return _respond(call, "channel", self._rendered(channel, with_keys=with_keys))
 
-    def _rendered(self, channel: Channel, *, with_keys: bool) -> dict[str, Any]:
+    def _rendered(self, channel: Channel, *, with_keys: bool, username: str | None = None) -> dict[str, Any]:
         last_entry_id = self._services.entries.last_entry_id(channel.id)
-        return render_channel(channel, last_entry_id, with_keys=with_keys)
+        return render_channel(channel, last_entry_id, with_keys=with_keys, username=username)
 
 
 def _respond(call: Call, root: str, value: dict[str, Any] | Sequence[Any]) -> Response:

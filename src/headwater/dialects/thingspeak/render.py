@@ -102,8 +102,9 @@ def _units_and_labels(settings: ChannelSettings) -> Json:
 # -- channels -----------------------------------------------------------------------------------------------------
 
 
-def render_channel(channel: Channel, last_entry_id: int, *, with_keys: bool) -> Json:
-    """The channel's settings, in the order of thingspeak.com; keys, units and labels for its owner only."""
+def render_channel(channel: Channel, last_entry_id: int, *, with_keys: bool, username: str | None = None) -> Json:
+    """The channel's settings, in the order of thingspeak.com; keys, units and labels for its owner only, and whose it is
+    where channels of several people are listed."""
     settings = channel.settings
     rendered: Json = {
         "id": channel.id,
@@ -117,6 +118,7 @@ def render_channel(channel: Channel, last_entry_id: int, *, with_keys: bool) -> 
         "public_flag": settings.is_public,
         "url": settings.url or None,
         "ranking": _ranking(channel),
+        **({} if username is None else {"username": username}),
         "metadata": settings.metadata or None,
         "license_id": 0,
         "github_url": settings.github_url or None,
