@@ -25,19 +25,20 @@ _SCHEMES = {"tcp": "mqtt", "tls": "mqtts", "ws": "ws", "wss": "wss"}
 _INSTALL_TIMEOUT_S = 100
 
 
-def install() -> Path:
-    """The folder of the modules that package-lock.json names; installed once for each machine and lock file."""
-    lock_file = _HERE / "package-lock.json"
+def install(folder: Path = _HERE) -> Path:
+    """The folder of the modules that a folder's package-lock.json names; installed once for each machine and lock
+    file."""
+    lock_file = folder / "package-lock.json"
     digest = hashlib.sha256(lock_file.read_bytes()).hexdigest()[:16]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "headwater-tests"
-    modules = cache / f"mqtt-js-{digest}" / "node_modules"
+    modules = cache / f"{folder.name.replace('_', '-')}-{digest}" / "node_modules"
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / "mqtt-js.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # several test workers may come at once
         if not modules.is_dir():
             unfinished = Path(tempfile.mkdtemp(dir=cache))
             for name in ("package.json", "package-lock.json"):
-                shutil.copy(_HERE / name, unfinished)
+                shutil.copy(folder / name, unfinished)
             command = [require_program("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
             done = subprocess.run(command, cwd=unfinished, capture_output=True, text=True, timeout=_INSTALL_TIMEOUT_S)
             assert done.returncode == 0, done.stderr
