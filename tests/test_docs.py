@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -58,3 +59,35 @@ def test_relative_links_lead_to_files_and_headings_that_exist(page: Path) -> Non
         if anchor and file.suffix == ".md":
             headings = _HEADING.findall(file.read_text(encoding="utf-8"))
             assert anchor in map(anchor_of, headings), f"{target}: there is no such heading"
+
+
+_TEST = re.compile(r"`([\w/]+\.py)((?:::\w+)*)(?:\[(\w+)\])?`(?:\]\(([^)]*)\))?")
+"""A test, perhaps of one conversation, and where a link on it leads."""
+_CALLS = re.search(
+    r"^## Call by call\n(.*?)^## ", (ROOT / "docs" / "thingspeak.md").read_text("utf-8"), re.DOTALL | re.MULTILINE
+)
+_ROW = re.compile(r"^\| (?!---|Call or parameter)(.*) \| (.*) \| (.*) \|$", re.MULTILINE)
+
+
+def test_every_call_of_thingspeak_names_tests_that_exist() -> None:
+    assert _CALLS is not None
+    rows = _ROW.findall(_CALLS[1])
+    assert len(rows) > 100
+    for call, _, tests in rows:
+        named = _TEST.findall(tests)
+        assert named, f"{call}: no test is named"
+        for file, names, conversation, target in named:
+            assert (ROOT / "tests" / file).is_file(), f"{call}: there is no {file}"
+            assert_defined(ROOT / "tests" / file, names.split("::")[1:])
+            expected = f"../tests/vectors/thingspeak/{conversation}.txt" if conversation else f"../tests/{file}"
+            assert target in ("", expected), f"{call}: the link on {file} leads elsewhere"
+
+
+def assert_defined(file: Path, names: list[str]) -> None:
+    """A function, or a class and a function in it."""
+    body = ast.parse(file.read_text("utf-8")).body
+    for name in names:
+        kinds = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+        found = [node for node in body if isinstance(node, kinds) and node.name == name]
+        assert found, f"{file.name} has no {'::'.join(names)}"
+        body = found[0].body
