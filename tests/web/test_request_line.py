@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwater.web.request_line import mended
+from headwater.web.request_line import completed, mended
 from server import ChannelKeys, Server
 
 
@@ -50,6 +50,39 @@ def test_a_long_line_of_spaces_takes_no_time() -> None:
 @given(st.binary(max_size=80))
 def test_no_other_line_is_touched(line: bytes) -> None:
     assert mended(line) == line or line.startswith((b"GET /", b"POST /", b"PUT /", b"DELETE /", b"HEAD /"))
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"GET /a\r\n", b"GET /a HTTP/1.0\r\n\r\n"),
+        (b"GET /a\n", b"GET /a HTTP/1.0\r\n\r\n"),
+        (b"GET /a \r\n\r\n", b"GET /a HTTP/1.0\r\n\r\n"),
+        (b"GET /a\r\nHost: x\r\n\r\n", None),
+        (b"GET /a\r\nGET /b HTTP/1.1\r\n\r\n", None),
+        (b"GET /a HTTP/1.1\r\n", None),
+        (b"GET /a b\r\n", None),
+        (b"POST /a\r\n", None),
+        (b"\r\nGET /a\r\n", None),
+    ],
+)
+def test_one_line_without_a_version(data: bytes, expected: bytes | None) -> None:
+    assert completed(data, data.index(b"\n")) == expected
+
+
+@pytest.mark.parametrize("end", [b"\r\n", b"\r\n\r\n", b"\n", b"\r|\n|\r\n"], ids=["line", "two lines", "LF", "pieces"])
+def test_modems_send_one_line(server: Server, channel: ChannelKeys, end: bytes) -> None:
+    """`AT+CIPSEND` of an ESP-01: no version, no headers."""
+    with socket.create_connection(("127.0.0.1", server.http_port), timeout=20) as client:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for piece in (update(channel, b"&field1=22") + end).split(b"|"):
+            client.sendall(piece)
+        answer = b""
+        while chunk := client.recv(65_536):
+            answer += chunk
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert answer.endswith(b"\r\n\r\n1")
+    assert [entry["field1"] for entry in server.feeds(channel)] == ["22"]
 
 
 def update(channel: ChannelKeys, rest: bytes) -> bytes:

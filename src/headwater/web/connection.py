@@ -23,7 +23,7 @@ from headwater.logs import Log
 from headwater.settings import WebSettings
 from headwater.web.headers import Heads
 from headwater.web.quick import MAX_BODY_BYTES, QuickAnswers
-from headwater.web.request_line import may_begin, mended
+from headwater.web.request_line import completed, may_begin, mended
 from headwater.web.upgrade import Upgrade
 
 log = Log(__name__)
@@ -159,6 +159,8 @@ class HttpConnection(HttpToolsProtocol):
             self._begun_line = data
             return b""
         self._begun_line = b""
+        if end >= 0 and (whole := completed(data, end)) is not None:
+            return whole
         if end < 0 or (data.count(b" ", 0, end) <= 2 and data[end - 1 : end] == b"\r"):
             return data
         return mended(data[:end]) + data[end:]

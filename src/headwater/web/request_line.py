@@ -1,7 +1,8 @@
 """The first line of a request, made fit for the parser where real devices send what is not quite HTTP. Pure.
 
 Sketches put texts into the address of a GET as they are, with spaces: `GET /update?status=all is well HTTP/1.1`. And
-some end lines with LF alone, which RFC 9112 (2.2) lets a server take.
+some end lines with LF alone, which RFC 9112 (2.2) lets a server take. Those that drive a modem with AT commands send
+`GET /update?field1=22` and nothing more, as HTTP/0.9 was.
 """
 
 from __future__ import annotations
@@ -14,6 +15,15 @@ _VERSIONS = (b"HTTP/1.0", b"HTTP/1.1")
 def may_begin(data: bytes) -> bool:
     """Whether what has come of a line may be the beginning of one that may be mended; often a byte comes alone."""
     return any(data.startswith(method[: len(data)]) for method in METHODS)
+
+
+def completed(data: bytes, end: int) -> bytes | None:
+    """What has come, made a whole request, where it is one line without a version and perhaps an empty one; None where
+    it is not. `end` is where its first line feed stands."""
+    line = data[:end].rstrip(b"\r ")
+    if not line.startswith(b"GET /") or line.count(b" ") != 1 or data[end:].strip(b"\r\n"):
+        return None
+    return line + b" HTTP/1.0\r\n\r\n"
 
 
 def mended(line: bytes) -> bytes:
