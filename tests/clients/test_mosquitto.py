@@ -29,9 +29,9 @@ def mosquitto_pub(server: Server, *arguments: str, tls: bool = False) -> subproc
 class Subscriber:
     """mosquitto_sub in the background, and what it printed."""
 
-    def __init__(self, server: Server, device: Credentials, topic: str, qos: int = 0, tls: bool = False) -> None:
+    def __init__(self, server: Server, device: Credentials | None, topic: str, qos: int = 0, tls: bool = False) -> None:
         command = ["stdbuf", "-oL", require_program("mosquitto_sub"), *connection_arguments(server, tls)]
-        command += [*credential_arguments(device), "-t", topic, "-q", str(qos), "-v", "-d"]
+        command += [*(credential_arguments(device) if device else ()), "-t", topic, "-q", str(qos), "-v", "-d"]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, bufsize=1)
         self.lines: list[str] = []
         self._reader = threading.Thread(target=self._read)
@@ -124,6 +124,22 @@ def test_write_key_in_the_topic(server: Server, channel: ChannelKeys, suffix: st
     message = "5" if suffix else "field1=5"
     assert mosquitto_pub(server, "-q", "1", "-t", topic, "-m", message).returncode == 0
     assert [entry["field1"] for entry in server.feeds(channel)] == ["5"]
+
+
+def test_the_read_key_in_the_topic(server: Server, channel: ChannelKeys) -> None:
+    """Nobody signs in on either side; the last entry comes first."""
+    base = f"channels/{channel.id}"
+    write = ("-q", "1", "-t", f"{base}/publish/{channel.write_key}", "-m")
+    assert mosquitto_pub(server, *write, "field1=1&created_at=2026-01-02T03:04:05Z").returncode == 0
+    subscriber = Subscriber(server, None, f"{base}/subscribe/csv/{channel.read_key}")
+    try:
+        wait_until(lambda: subscriber.messages, what="the last entry")
+        assert mosquitto_pub(server, *write, "field1=2&created_at=2026-01-02T03:04:06Z").returncode == 0
+        wait_until(lambda: len(subscriber.messages) == 2, what="the next")
+    finally:
+        subscriber.close()
+    topic = f"{base}/subscribe/csv/{channel.read_key}"
+    assert subscriber.messages == [(topic, f"2026-01-02T03:04:0{n + 4}Z,{n},{n},,,,,,,,,,,") for n in (1, 2)]
 
 
 def test_another_channels_key_in_the_topic_writes_nothing(server: Server, channel: ChannelKeys) -> None:
