@@ -83,7 +83,9 @@ def test_other_wildcards_get_nothing_of_channels(server: Server, connect: Connec
     assert server.call("POST", "/update", api_key=channel.write_key, field1="1").body == b"1"
     assert bridge.subscribe(f"channels/{channel.id}/subscribe") == 0
     assert server.call("POST", "/update", api_key=channel.write_key, field1="2").body == b"2"
-    (message,) = bridge.receive()
+    message = bridge.receive()[0]
+    while not message.topic.startswith("channels/"):  # of other tests with this account
+        message = bridge.receive()[0]
     assert json.loads(message.payload)["entry_id"] == 2
 
 
