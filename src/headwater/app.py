@@ -66,6 +66,8 @@ from headwater.services.retention import Retention
 from headwater.services.rollup_keeping import RollupKeeper
 from headwater.services.rollups import Rollups
 from headwater.services.sql import Sql, SqlLimits
+from headwater.services.update_limits import QueueLimits, UpdateLimits
+from headwater.services.update_policies import UpdatePolicies
 from headwater.services.upkeep import StoreUpkeep
 from headwater.setting_kinds import Address
 from headwater.settings import AdminSeed, Settings, StoreEngine
@@ -131,6 +133,8 @@ async def run(
         bound = await _listen(settings, listeners, web, tls)
         # Not before: a start that fails for want of a port would have shown the secrets to nobody.
         await seed_administrator(services.accounts, admin)
+        # Before anybody who waits for an answer is waited for.
+        stack.callback(services.update_limits.close)
         if demo:
             await stack.enter_async_context(run_demo(services, settings, bound["mqtt"], bound["http"]))
         tables = table_openers(services, store, asyncio.get_running_loop())
@@ -152,6 +156,7 @@ async def run(
         # Nobody new on any listener, before anybody is waited for.
         await listeners.stop_listening()
         web_sockets.going_away()
+        services.update_limits.close()
         await web.close()
 
 
@@ -255,6 +260,17 @@ async def open_services(settings: Settings, store: Store) -> AsyncIterator[Servi
             await entries.clear(channel)
             await rollups.drop_bucket(channel.id)
 
+        update_policies = UpdatePolicies(worker, access)
+        await update_policies.load()
+        update_limits = UpdateLimits(
+            access,
+            entries,
+            ingest,
+            deleting,
+            update_policies.effective,
+            time.monotonic,
+            QueueLimits(limits.queued_updates_per_channel, limits.queued_updates),
+        )
         passwords = stack.enter_context(closing(Passwords()))
         connect_limits = ConnectLimits.of(settings.mqtt, time.monotonic)
         yield Services(
@@ -293,6 +309,8 @@ async def open_services(settings: Settings, store: Store) -> AsyncIterator[Servi
             connect_limits=connect_limits,
             horizons=horizons,
             rollups=rollups,
+            update_policies=update_policies,
+            update_limits=update_limits,
         )
 
 

@@ -167,6 +167,7 @@ class Reload:
         snapshot = await self._services.registry.read(lambda registry: registry.snapshot())
         access.load(snapshot)
         await self._services.rollups.load(snapshot.rollups)
+        await self._services.update_policies.load()
         await self._services.entries.forget_unknown(access.channel_ids() | self._services.rollups.target_ids())
 
     async def _take_up_settings(self) -> None:

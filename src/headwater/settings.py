@@ -523,6 +523,14 @@ class LimitSettings:
         Whole(8, 256),  # the greatest is that of `model.entry`
         "Most fields of one ThingSpeak channel. Every channel has eight; it has others once their owner names them.",
     )
+    queued_updates_per_channel: int = setting(
+        100,
+        Whole(1, 1_000_000, "updates"),
+        "Most updates of a channel that may wait for their turn, where its owner lets them.",
+    )
+    queued_updates: int = setting(
+        10_000, Whole(1, 10_000_000, "updates"), "Most updates of all channels that may wait so."
+    )
 
 
 @dataclass(frozen=True, slots=True)

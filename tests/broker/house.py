@@ -20,6 +20,7 @@ from headwater.broker.journal import Journal, JournalLimits
 from headwater.broker.listeners import Listeners
 from headwater.dialects.thingspeak.mqtt import topics
 from headwater.model.principal import Grant
+from headwater.model.update_policy import NO_LIMIT
 from headwater.mqtt.packets import Connect, PropertyId, ProtocolLevel
 from headwater.mqtt.session import Session
 from headwater.persistence.memory import MemorySessionStore
@@ -35,6 +36,7 @@ from headwater.services.ingest import Ingest, IngestLimits
 from headwater.services.presence import Presence
 from headwater.services.query import Query
 from headwater.services.refusals import Refusals
+from headwater.services.update_limits import UpdateLimits
 from headwater.settings import MqttSettings, Settings
 
 from .client import Client
@@ -79,6 +81,10 @@ class House:
             account_devices=unused,
             connect_limits=ConnectLimits.of(mqtt, time.monotonic),
             rollups=unused,
+            update_policies=unused,
+            update_limits=UpdateLimits(
+                self.access, self.entries, self.ingest, deleting, lambda _: NO_LIMIT, time.monotonic
+            ),
             presence=self.presence,
         )
         self._populate()

@@ -292,6 +292,8 @@ class World:
             account_devices=unused,
             connect_limits=ConnectLimits.of(self.settings, self.loop.time),
             rollups=unused,
+            update_policies=unused,
+            update_limits=unused,
             presence=Presence(),
         )
         self.journal = SteppedJournal(self.store)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from headwater.mqtt.publishing import Pending
+from headwater.mqtt.publishing import OutOfTurn, Pending
 
 Settled = Callable[["WaitingAcknowledgements", Exception | None], None]
 
@@ -33,9 +33,11 @@ class WaitingAcknowledgements:
 class AcknowledgementQueue:
     """What waits on one connection."""
 
-    __slots__ = ("_newest", "_waiting", "messages")
+    __slots__ = ("_apart", "_newest", "_waiting", "messages")
 
     def __init__(self) -> None:
+        self._apart = 0
+        """Acknowledgements out of turn."""
         self._waiting: deque[WaitingAcknowledgements] = deque()
         self._newest: WaitingAcknowledgements | None = None
         self.messages = 0
@@ -44,7 +46,7 @@ class AcknowledgementQueue:
 
     @property
     def is_empty(self) -> bool:
-        return self._newest is None
+        return self._newest is None and not self._apart
 
     def join(self, packet: bytes, pending: Pending | None) -> bool:
         """Put an acknowledgement behind the newest one, if it waits for the same promise or for none."""
@@ -59,15 +61,22 @@ class AcknowledgementQueue:
 
     def add(self, packet: bytes, pending: Pending, settled: Settled) -> None:
         """Let an acknowledgement wait for a promise of its own."""
-        waiting = self._newest = WaitingAcknowledgements(pending, packet, settled)
-        self._waiting.append(waiting)
+        waiting = WaitingAcknowledgements(pending, packet, settled)
         self.messages += waiting.messages
+        if isinstance(pending, OutOfTurn):
+            self._apart += 1
+        else:
+            self._newest = waiting
+            self._waiting.append(waiting)
         pending.add_callback(waiting.settle)
 
     def take_kept(self, kept: WaitingAcknowledgements) -> list[bytes]:
         """A promise was kept: the packets whose turn has come now."""
         kept.is_kept = True
         self.messages -= kept.messages
+        if isinstance(kept.pending, OutOfTurn):
+            self._apart -= 1
+            return kept.packets
         packets: list[bytes] = []
         waiting = self._waiting
         while waiting and waiting[0].is_kept:

@@ -27,7 +27,7 @@ from headwater.mqtt.framing import check_control, check_shortest, parse_frame_le
 from headwater.mqtt.limits import ProtocolLimits, Turn
 from headwater.mqtt.packets import Disconnect, ProtocolLevel
 from headwater.mqtt.publish_properties import PublishProperties, parse_publish_properties
-from headwater.mqtt.publishing import Pending, PublishTarget, Refused
+from headwater.mqtt.publishing import OutOfTurn, Pending, PublishTarget, Refused
 from headwater.mqtt.reason_codes import ReasonCode
 from headwater.mqtt.session import Session
 from headwater.mqtt.topics import check_topic_name, parse_text
@@ -283,7 +283,8 @@ class ServerProtocol(ControlPackets):
             session.unreleased.add(number)
             taken = self._record_received(session, number, taken)
         elif session.record is not None:
-            taken = (session.receiving or {}).get(number) or session.record.written()
+            reception = (session.receiving or {}).get(number)
+            taken = session.record.written() if reception is None else OutOfTurn(reception)
         self._acknowledge(PUBREC_HEAD, packet_id, taken)
 
     def _record_received(
@@ -296,7 +297,8 @@ class ServerProtocol(ControlPackets):
         if isinstance(taken, Refused) or taken is None or taken is record.written():  # all of it in one transaction
             record.save_received(number)
             return record.written()
-        return session.receive_elsewhere(number, taken, keeps_refused=self.level != ProtocolLevel.V5)
+        reception = session.receive_elsewhere(number, taken, keeps_refused=self.level != ProtocolLevel.V5)
+        return OutOfTurn(reception) if isinstance(taken, OutOfTurn) else reception
 
     # -- the end ----------------------------------------------------------------------------------------------
 

@@ -17,6 +17,17 @@ class Pending(Protocol):
         """Call `callback` once, with None when stored or with what went wrong."""
 
 
+class OutOfTurn(NamedTuple):
+    """A promise that may take long to be kept. Its acknowledgement goes out when it is, and no later one waits for it:
+    only clients must acknowledge in order [MQTT-4.6.0-2]."""
+
+    pending: Pending
+
+    def add_callback(self, callback: Callable[[Exception | None], None]) -> None:
+        """See `Pending`."""
+        self.pending.add_callback(callback)
+
+
 class Refused(NamedTuple):
     """A message that was not taken. MQTT 5 clients are told so; older ones get a plain acknowledgement, because
     without one they would send the message for ever."""

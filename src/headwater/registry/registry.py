@@ -37,6 +37,7 @@ from headwater.registry.tables import (
     MqttDeviceRow,
 )
 from headwater.registry.transactions import known_id, leave_room, not_found
+from headwater.registry.update_policies import UpdatePolicyRegistry
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ class NewToken:
     token_hash: bytes
 
 
-class Registry(DeviceRegistry, RollupRegistry):
+class Registry(DeviceRegistry, RollupRegistry, UpdatePolicyRegistry):
     """Accounts, channels and devices in a database. `open_registry` makes one; `close()` gives the file free."""
 
     def close(self) -> None:

@@ -20,6 +20,8 @@ from headwater.services.query import Query
 from headwater.services.refusals import Refusals
 from headwater.services.rollups import Rollups
 from headwater.services.sql import Sql
+from headwater.services.update_limits import UpdateLimits
+from headwater.services.update_policies import UpdatePolicies
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,5 +42,7 @@ class Services:
     account_devices: AccountDevices
     connect_limits: ConnectLimits
     rollups: Rollups
+    update_policies: UpdatePolicies
+    update_limits: UpdateLimits
     presence: Presence = field(default_factory=Presence)
     horizons: Horizons = field(default_factory=Horizons)

@@ -325,6 +325,10 @@ class Access:
         self._known.remove_account_device(id_)
         self._announce(AccessChange(account_device_ids=frozenset({id_}), ends_sessions=True))
 
+    def announce(self, change: AccessChange) -> None:
+        """Tell everybody of a change that is not of rights, but that what was resolved rests on all the same."""
+        self._announce(change)
+
     def _announce(self, change: AccessChange) -> None:
         for listener in self._listeners:
             listener(change)

@@ -166,6 +166,10 @@ class Entries:
         numbering = self._numbering.get(channel_id)
         return 0 if numbering is None else numbering.last_id
 
+    def era(self, channel_id: int) -> object:
+        """The same object until the channel is cleared: then entry ids begin anew."""
+        return self._numbering.get(channel_id)
+
     def loaded(self, channel: Channel, last_id: int, newest_at_ns: int) -> None:
         """Entries were taken in past `write`: the next ones are numbered behind them."""
         numbering = self._numbering_of(channel.id)

@@ -33,6 +33,8 @@ from headwater.services.query import Query
 from headwater.services.refusals import Refusals
 from headwater.services.rollups import Rollups
 from headwater.services.sql import Sql
+from headwater.services.update_limits import UpdateLimits
+from headwater.services.update_policies import UpdatePolicies
 from headwater.settings import WebSettings
 from headwater.store.memory import MemoryStore
 from headwater.web.app import build_app
@@ -58,6 +60,7 @@ async def services(tmp_path: Path) -> AsyncIterator[Services]:
         await entries.clear(channel)
         await rollups.drop_bucket(channel.id)
 
+    policies = UpdatePolicies(worker, access)
     limits = ConnectLimits(time.monotonic, max_failures_per_minute=3)
     yield Services(
         access=access,
@@ -74,6 +77,8 @@ async def services(tmp_path: Path) -> AsyncIterator[Services]:
         account_devices=AccountDevices(worker, access, limits, passwords),
         connect_limits=limits,
         rollups=rollups,
+        update_policies=policies,
+        update_limits=UpdateLimits(access, entries, ingest, deleting, policies.effective, time.monotonic),
     )
     await worker.close()
     passwords.close()

@@ -22,6 +22,7 @@ from headwater.dialects.thingspeak.forms import Form
 from headwater.dialects.thingspeak.parameters import find_key, parse_parameters
 from headwater.dialects.thingspeak.render import to_json
 from headwater.errors import HeadwaterError, TooLarge
+from headwater.services.update_limits import UpdateTooFast
 
 CORS_HEADERS = {
     "Access-Control-Allow-Origin": "*",
@@ -120,6 +121,8 @@ class Endpoint:
         """What went wrong, in the form that this path has."""
         if isinstance(error, KeyRefused):
             return Response(error.body, 400, media_type="text/plain")
+        if isinstance(error, UpdateTooFast):  # for every form, as upstream
+            return Response(REFUSED_WRITE, 200, media_type="text/plain")
         problem = problem_of(error)
         if self._refusal is not None:
             return Response(self._refusal, problem.status, media_type="text/plain")

@@ -24,13 +24,15 @@ from headwater.dialects.thingspeak.topics import (
 from headwater.errors import RequestError
 from headwater.model.entry import Entry, EntryUpdate
 from headwater.model.principal import Principal, PrincipalKind
+from headwater.model.update_policy import TooFast
 from headwater.mqtt.publish_properties import PublishProperties
-from headwater.mqtt.publishing import Pending, PublishTarget, Refused
+from headwater.mqtt.publishing import OutOfTurn, Pending, PublishTarget, Refused
 from headwater.mqtt.reason_codes import ReasonCode
 from headwater.mqtt.subscribing import NotGranted
 from headwater.registry.entities import Channel
 from headwater.services import Services
 from headwater.services.dialect import Deliver, TopicSpace
+from headwater.services.update_limits import ChannelLimit, UpdateTooFast
 from headwater.settings import Settings
 
 
@@ -71,6 +73,9 @@ class ThingSpeakTopics(TopicSpace):
         return self._taking(principal, channel, field)
 
     def _taking(self, principal: Principal, channel: Channel, field: int | None) -> PublishTarget:
+        limit = self._services.update_limits.of(channel)  # asked once: whoever changes it has targets resolved anew
+        if limit is not None:
+            return self._taking_limited(principal, channel, field, limit)
         limits, entries, names = self._limits, self._services.entries, names_of(channel.settings)
 
         def take(
@@ -91,15 +96,45 @@ class ThingSpeakTopics(TopicSpace):
 
         return take
 
-    def _take_dated(self, principal: Principal, channel: Channel, update: EntryUpdate, now_ns: int) -> Pending:
-        """An entry with a time that exists already, perhaps; then the promise breaks with a RequestError."""
+    def _taking_limited(
+        self, principal: Principal, channel: Channel, field: int | None, limit: ChannelLimit
+    ) -> PublishTarget:
+        limits, names = self._limits, names_of(channel.settings)
+        waits = limit.policy.action is TooFast.QUEUE
+
+        def take(
+            payload: bytes, _flags: int, now_ns: int, _properties: PublishProperties | None
+        ) -> Pending | Refused | None:
+            try:
+                if field is None:
+                    update = parse_publish(payload, limits, names)
+                else:
+                    update = parse_field_publish(field, payload, limits)
+                write = limit.write(update, now_ns)
+            except RequestError as error:
+                is_too_fast = isinstance(error, UpdateTooFast)
+                self._refuse(principal, channel, str(error))
+                return Refused(
+                    str(error), ReasonCode.QUOTA_EXCEEDED if is_too_fast else ReasonCode.PAYLOAD_FORMAT_INVALID
+                )
+            write.add_callback(self._noting(principal, channel))
+            return OutOfTurn(write) if waits else write
+
+        return take
+
+    def _noting(self, principal: Principal, channel: Channel) -> Callable[[Exception | None], None]:
+        """What keeps the reason of a promise that broke for something the sender did."""
 
         def settle(error: Exception | None) -> None:
             if isinstance(error, RequestError):
                 self._refuse(principal, channel, str(error))
 
+        return settle
+
+    def _take_dated(self, principal: Principal, channel: Channel, update: EntryUpdate, now_ns: int) -> Pending:
+        """An entry with a time that exists already, perhaps; then the promise breaks with a RequestError."""
         write = self._services.entries.write_dated(channel, update, now_ns)
-        write.add_callback(settle)
+        write.add_callback(self._noting(principal, channel))
         return write
 
     def _refusing(self, principal: Principal, channel: Channel | None, reason: str) -> PublishTarget:

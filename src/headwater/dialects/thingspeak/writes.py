@@ -17,10 +17,11 @@ from headwater.dialects.thingspeak.parse import WriteLimits, json_number_fields,
 from headwater.dialects.thingspeak.render import render_update
 from headwater.dialects.thingspeak.times import parse_zone
 from headwater.dialects.thingspeak.xml import to_xml
-from headwater.errors import Conflict, NotAuthenticated, NotFound
-from headwater.model.entry import Entry
+from headwater.errors import Conflict, NotAuthenticated, NotFound, TooManyRequests
+from headwater.model.entry import Entry, EntryUpdate
 from headwater.registry.entities import Channel
 from headwater.services import Services
+from headwater.services.update_limits import ChannelLimit, UpdateTooFast
 
 _LATER_IN_XML = ("created_at", "entry_id", "status", "latitude", "longitude", "elevation")
 """They follow the fields, where JSON has the time and the number before them."""
@@ -60,13 +61,17 @@ class Writes:
         row |= {name: row.pop(name) for name in _LATER_IN_XML}
         return call.respond(to_xml("feed", row))
 
-    async def _write(self, call: Call) -> tuple[Channel, Entry]:
-        """The stored entry. Raises KeyRefused without a write key that is known, and what `Entries.write` raises."""
+    async def _write(self, call: Call, *, is_limited: bool = True) -> tuple[Channel, Entry]:
+        """The stored entry. Raises KeyRefused without a write key that is known, and what `Entries.write` raises.
+        `is_limited`: whether the channel's limit counts, which raises UpdateTooFast."""
         channel = self._callers.writable(call)
         update = parse_update(call.parameters, self._limits, names_of(channel.settings))
         await self._services.ingest.room()
         if self._services.access.channel(channel.id) is None:
             raise KeyRefused(REFUSED_WRITE)  # deleted while this waited
+        limit = self._services.update_limits.of(channel) if is_limited else None
+        if limit is not None:
+            return channel, await self._write_limited(limit, channel, update)
         if update.created_at_ns is None:
             entry, receipt = self._services.entries.write(channel, update, self._clock_ns())
             await receipt.wait()
@@ -75,6 +80,16 @@ class Writes:
         await dated.wait()
         assert dated.entry is not None
         return channel, dated.entry
+
+    async def _write_limited(self, limit: ChannelLimit, channel: Channel, update: EntryUpdate) -> Entry:
+        try:
+            write = limit.write(update, self._clock_ns())
+        except UpdateTooFast as error:
+            self._services.refusals.note(str(error), channel_id=channel.id)
+            raise
+        await write.wait()
+        assert write.entry is not None
+        return write.entry
 
     # -- many at once -------------------------------------------------------------------------------------------
 
@@ -97,6 +112,7 @@ class Writes:
         updates = await self._services.query.run(
             lambda: entry_updates(message, now_ns, self._limits, self._max_bulk_entries, names_of(channel.settings))
         )
+        self._admit_bulk(channel)
         entries = self._services.entries
         writes = []
         for start in range(0, len(updates), _TAKEN_IN_AT_ONCE):
@@ -110,3 +126,14 @@ class Writes:
             with suppress(Conflict):
                 await write.wait()
         return json_response({"success": True}, 202)
+
+    def _admit_bulk(self, channel: Channel) -> None:
+        """Raises TooManyRequests where the channel's limit refuses."""
+        limit = self._services.update_limits.of(channel)
+        if limit is None:
+            return
+        try:
+            limit.admit_bulk()
+        except TooManyRequests as error:
+            self._services.refusals.note(str(error), channel_id=channel.id)
+            raise

@@ -165,8 +165,8 @@ class LiveResponse(Response):
         if self._first_id is not None:
             yield b"id: %d\n" % self._first_id + render_event("start", {})
         missed, can_go_on = await self._missed()
-        # what is watched while the missed entries are fetched may be among them
-        sent = {(entry.entry_id, entry.at_ns) for entry in missed}
+        # What is watched while the missed entries are fetched may be among them; one that was added to is not.
+        sent = {(entry.entry_id, entry.at_ns): entry for entry in missed}
         if not can_go_on:
             yield render_event("resync", {"dropped": 0})
         elif missed:
@@ -181,7 +181,7 @@ class LiveResponse(Response):
                 continue
             if dropped:
                 yield render_event("resync", {"dropped": dropped})
-            entries = [entry for entry in entries if (entry.entry_id, entry.at_ns) not in sent]
+            entries = [entry for entry in entries if sent.get((entry.entry_id, entry.at_ns)) != entry]
             yield render_entries(entries) if entries else HEARTBEAT
 
 

@@ -130,8 +130,8 @@ class ChannelView {
 
   addEntry(entry) {
     const mark = markOf(entry.entry_id, entry.at_s);
-    if (this.seen.has(mark)) return;
-    if (entry.entry_id <= this.newestId) {
+    const isChange = this.seen.has(mark); // it comes twice, or something was merged into it
+    if (!isChange && entry.entry_id <= this.newestId) {
       // A new time with an old number: the channel was cleared and counts from 1 again. Otherwise it came late and is
       // older than what is shown.
       if (entry.at_s > this.newestAt) this.loadSoon();
@@ -139,13 +139,13 @@ class ChannelView {
     }
     if (this.seen.size >= SEEN_LIMIT) this.seen.clear();
     this.seen.add(mark);
-    this.newestId = entry.entry_id;
+    this.newestId = Math.max(this.newestId, entry.entry_id);
     this.newestAt = Math.max(this.newestAt, entry.at_s);
     this.lastEntryId = Math.max(this.lastEntryId, entry.entry_id);
     for (const [number, field] of Object.entries(entry.fields)) {
       const card = this.cards.get(number);
       if (!card) continue;
-      card.chart.add(entry.at_s, field.number, this.limit);
+      card.chart.add(entry.at_s, field.number, this.limit, isChange);
       if (entry.at_s >= card.lastAt) this.showReading(card, field.text, field.number, entry.at_s);
     }
     this.showCount(entry.at_s);

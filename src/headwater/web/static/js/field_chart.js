@@ -44,10 +44,14 @@ export class FieldChart {
     this.numbers = numbers;
   }
 
-  // Adds a reading in its place by time; keeps at most `limit`.
-  add(time, number, limit) {
+  // Adds a reading in its place by time; keeps at most `limit`. `isChange`: in place of the one of that time, if any.
+  add(time, number, limit, isChange) {
     let place = this.times.length;
     while (place > 0 && this.times[place - 1] > time) place -= 1;
+    if (isChange && this.times[place - 1] === time) {
+      this.numbers[place - 1] = number;
+      return;
+    }
     this.times.splice(place, 0, time);
     this.numbers.splice(place, 0, number);
     const surplus = this.times.length - limit;
