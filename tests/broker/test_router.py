@@ -63,6 +63,9 @@ class Space(TopicSpace):
     def unsubscribed(self, topic_filter: str) -> None:
         self.told.append(f"- {topic_filter}")
 
+    def first_messages(self, topic_filter: str) -> None:
+        """It has none."""
+
 
 class Wire:
     """A link that keeps what was sent."""

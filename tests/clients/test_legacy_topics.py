@@ -104,3 +104,37 @@ def test_bulk_updates_are_not_sent(server: Server, channel: ChannelKeys, path: s
         update(server, channel, field1="2")
         wait_until(lambda: one.messages, what="the update")
     assert [b'"field1":"2"' in payload for _, payload in one.messages] == [True]
+
+
+def test_the_last_entry_comes_at_once(server: Server, channel: ChannelKeys) -> None:
+    """In the legacy forms, to whoever subscribes; not in the current ones, and not to who has subscribed already."""
+    base, key = f"channels/{channel.id}/subscribe", channel.read_key
+    with subscriber(server, f"{base}/json/{key}", f"{base}/fields/+/{key}") as early:
+        update(server, channel, field1="1", field2="2")
+        update(server, channel, field1="21.5", field2="b", created_at="2100-01-02T03:04:05Z")
+        wait_until(lambda: len(early.messages) == 6, what="what comes as it is stored")
+        forms = [f"{base}/{form}/{key}" for form in ("json", "xml", "csv")]
+        with subscriber(server, *forms, f"{base}/fields/field2/{key}", f"{base}/fields/+/{channel.write_key}") as late:
+            wait_until(lambda: len(late.messages) == 6, what="the last entry in each form")
+        got = dict(late.messages)
+        assert b'"entry_id":2,"field1":"21.5","field2":"b"' in got[forms[0]]
+        assert ET.fromstring(got[forms[1]]).findtext("entry-id") == "2"
+        assert got[forms[2]].startswith(b"2100-01-02T03:04:05Z,2,21.5,b,")
+        assert got[f"{base}/fields/field2/{key}"] == b"b"
+        assert got[f"{base}/fields/field1/{channel.write_key}"] == b"21.5"
+        assert got[f"{base}/fields/field2/{channel.write_key}"] == b"b"
+        with subscriber(server, f"{base}/json/{key}") as again:
+            wait_until(lambda: again.messages, what="the last entry")
+        assert len(early.messages) == 6
+
+
+def test_current_topics_and_empty_channels_send_nothing_at_once(server: Server) -> None:
+    empty, public = server.create_channel(), server.create_channel(public_flag="true")
+    update(server, public, field1="1")
+    base = f"channels/{public.id}/subscribe"
+    filters = [base, f"{base}/fields/+", f"channels/{empty.id}/subscribe/json/{empty.read_key}", f"{base}/json"]
+    with subscriber(server, *filters) as one:
+        wait_until(lambda: one.messages, what="the public channel's last entry")
+        update(server, empty, field1="5")
+        wait_until(lambda: len(one.messages) == 2, what="the empty channel's first entry")
+        assert [topic for topic, _ in one.messages] == [f"{base}/json", filters[2]]

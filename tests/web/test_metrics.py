@@ -24,6 +24,7 @@ from headwater.services.access import Access
 from headwater.services.accounts import Accounts
 from headwater.services.presence import AccountTotals, Presence
 from headwater.services.refusals import Refusals
+from headwater.services.update_limits import LimitCounts
 from headwater.web.metrics import CONTENT_TYPE, Metrics
 
 TOKEN = "the-operators-own-token"
@@ -82,6 +83,7 @@ async def endpoint(tmp_path: Path) -> AsyncIterator[Endpoint]:
         presence=Presence(),
         refusals=Refusals(),
         ingest=SimpleNamespace(stored_points=7, commits=3, pending_points=2),
+        update_limits=SimpleNamespace(totals=LimitCounts(merged=4, queued=5, refused=6), waiting=1),
     )
     endpoint = Endpoint(services, accounts)
     yield endpoint
@@ -96,6 +98,9 @@ async def test_what_is_told_of_the_process_and_the_store(endpoint: Endpoint) -> 
     samples = await endpoint.samples()
     assert samples["headwater_build_info", (("version", __version__),)] == 1
     assert samples["headwater_uptime_seconds", ()] == 12.5
+    for action, count in (("merged", 4), ("queued", 5), ("refused", 6)):
+        assert samples["headwater_fast_updates_total", (("action", action),)] == count
+    assert samples["headwater_waiting_updates", ()] == 1
     assert samples["headwater_stored_points_total", ()] == 7
     assert samples["headwater_commits_total", ()] == 3
     assert samples["headwater_pending_points", ()] == 2

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from headwater import __version__
 from headwater.broker.connection import Connection
 from headwater.broker.figures import Figures
+from headwater.broker.first_messages import FirstMessages
 from headwater.broker.journal import Journal
 from headwater.broker.limits import protocol_limits, retained_limits, sessions_limits
 from headwater.broker.records import Clocks
@@ -86,6 +87,7 @@ class Broker:
             max_message_expiry_s=settings.max_message_expiry_s,
         )
         self.sessions = Sessions(self.router, journal, clocks, sessions_limits(settings), self.figures.count_drop)
+        self.first_messages = FirstMessages(self)
         self.wills = Wills(self._publish_will, self.loop.call_soon, self.turn)
         self.sign_in = SignIn(services, settings, self.sessions, self.wills, self.loop.time)
         self._connections: dict[int, Connection] = {}
@@ -119,6 +121,7 @@ class Broker:
     async def close(self) -> None:
         """Close every connection, after what it still has to be told. Nobody new may arrive any more."""
         self._sweeper.cancel()
+        self.first_messages.close()
         await self.ingest.drain()
         await self.journal.drain()
         self._flush_all()

@@ -39,6 +39,7 @@ class Requests:
         refused = self._broker.sessions.subscribe(session, self.principal, subscription, subscription_id)
         if refused is None:
             self._send_retained(subscription, subscription_id, is_new=is_new)
+            self._broker.first_messages.send(self, subscription, subscription_id)
         elif self.principal == ANONYMOUS and refused.reason_code == ReasonCode.NOT_AUTHORIZED:
             return NotGranted("", ReasonCode.UNSPECIFIED_ERROR)  # whoever does not say who they are need not know why
         return refused

@@ -23,7 +23,7 @@ from headwater.mqtt.session import Session
 from headwater.mqtt.subscribing import NotGranted
 from headwater.mqtt.topic_tree import Grant, Matches, SharedGroup, TopicTree
 from headwater.mqtt.topics import split_share
-from headwater.services.dialect import TopicSpace
+from headwater.services.dialect import FirstMessages, TopicSpace
 from headwater.services.refusals import Refusals
 
 _WITH_OWN_TREE = (PrincipalKind.ACCOUNT, PrincipalKind.ACCOUNT_DEVICE, PrincipalKind.ANONYMOUS)
@@ -240,6 +240,11 @@ class Router:
         space = self._space_of(topic_filter)
         name = tree_of(principal) if space is None else space.root
         return None if name is None else self._retained.matching(name, topic_filter)
+
+    def first_messages(self, topic_filter: str) -> FirstMessages | None:
+        """What a dialect has for a new subscription at once, to be looked up; None where that is nothing."""
+        space = self._space_of(topic_filter)
+        return None if space is None else space.first_messages(topic_filter)
 
     def forget_tree(self, name: str) -> None:
         """An account is gone, and its sessions with it."""

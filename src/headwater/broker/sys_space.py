@@ -50,3 +50,6 @@ class SysSpace:
 
     def unsubscribed(self, topic_filter: str) -> None:
         """As above."""
+
+    def first_messages(self, topic_filter: str) -> None:
+        """What is retained does for that."""

@@ -5,7 +5,7 @@ The shells know dialects only through these protocols, and dialects know the she
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
@@ -25,6 +25,9 @@ class Deliver(Protocol):
 
     def __call__(self, topic: str, payload: bytes, *, is_exact: bool = False) -> None:
         """`is_exact`: to those whose filter is this very text, and not to those of a filter with wildcards."""
+
+FirstMessages = Callable[[], Awaitable[Sequence[tuple[str, bytes]]]]
+"""Looks up topics and payloads. May raise HeadwaterError."""
 
 
 class TopicSpace(Protocol):
@@ -48,6 +51,10 @@ class TopicSpace(Protocol):
 
     def unsubscribed(self, topic_filter: str) -> None:
         """The last subscription with this filter has gone."""
+
+    def first_messages(self, topic_filter: str) -> FirstMessages | None:
+        """What each new subscription with this filter gets at once, and nobody else; None for nothing. Asked when it
+        was granted, and looked up soon after."""
 
 
 RawHeaders: TypeAlias = tuple[tuple[bytes, bytes], ...]

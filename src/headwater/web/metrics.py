@@ -11,7 +11,7 @@ import hmac
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 
 from prometheus_client import ProcessCollector, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -25,6 +25,7 @@ from headwater.services import Services
 from headwater.services.networks import network_of
 from headwater.services.presence import AccountTotals, Totals
 from headwater.services.throttle import Throttle
+from headwater.services.update_limits import LimitCounts
 from headwater.web.console.errors import headers_of
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -57,6 +58,9 @@ class Snapshot:
     commits: int
     pending_points: int
     refused_messages: int
+    too_fast: LimitCounts
+    """Of all channels with a limit."""
+    waiting_updates: int
     uptime_s: float
 
 
@@ -125,6 +129,8 @@ class Metrics:
             commits=services.ingest.commits,
             pending_points=services.ingest.pending_points,
             refused_messages=services.refusals.total,
+            too_fast=replace(services.update_limits.totals),
+            waiting_updates=services.update_limits.waiting,
             uptime_s=self._clock() - self._started_at_s,
         )
 
@@ -159,9 +165,16 @@ def families_of(snapshot: Snapshot) -> Iterator[Metric]:
     yield _gauge("headwater_pending_points", "Points that wait for the store.", snapshot.pending_points)
     yield _counter(
         "headwater_refused_messages_total",
-        "Messages of devices that were refused, for want of a right or for what is in them.",
+        "Messages of devices that were refused, for want of a right, for what is in them, or as too many.",
         snapshot.refused_messages,
     )
+    yield _counters(
+        "headwater_fast_updates_total",
+        "Updates that came too fast for the limit of their channel.",
+        "action",
+        asdict(snapshot.too_fast),
+    )
+    yield _gauge("headwater_waiting_updates", "Updates that wait for their turn.", snapshot.waiting_updates)
     if snapshot.broker is not None:
         yield from _broker_families(snapshot.broker)
         yield from _account_families(snapshot.accounts)

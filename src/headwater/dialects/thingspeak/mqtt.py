@@ -10,7 +10,8 @@ a publish, so refusals are kept for the owner.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from headwater.dialects.thingspeak.field_names import find_field, is_own_name, is_usual_spelling, names_of
 from headwater.dialects.thingspeak.pages import render_update_as
@@ -31,7 +32,7 @@ from headwater.mqtt.reason_codes import ReasonCode
 from headwater.mqtt.subscribing import NotGranted
 from headwater.registry.entities import Channel
 from headwater.services import Services
-from headwater.services.dialect import Deliver, TopicSpace
+from headwater.services.dialect import Deliver, FirstMessages, TopicSpace
 from headwater.services.update_limits import ChannelLimit, UpdateTooFast
 from headwater.settings import Settings
 
@@ -191,23 +192,53 @@ class ThingSpeakTopics(TopicSpace):
             del self._filters[parsed.channel_id]
             self._unwatch.pop(parsed.channel_id)()
 
+    def first_messages(self, topic_filter: str) -> FirstMessages | None:
+        """The last entry, where a form or a key in the topic says that the client is from the time when it came."""
+        parsed = parse_subscribe_filter(topic_filter)
+        channel = None if parsed is None or not parsed.ending else self._services.access.channel(parsed.channel_id)
+        if parsed is None or channel is None:
+            return None
+        return partial(
+            self._last_entry, channel, parsed, topic_filter, self._services.entries.last_entry_id(channel.id)
+        )
+
+    async def _last_entry(
+        self, channel: Channel, wanted: SubscribeFilter, topic_filter: str, last_id: int
+    ) -> Sequence[tuple[str, bytes]]:
+        entries = self._services.entries
+        last = await entries.newest(channel, 1)
+        if not last or entries.last_entry_id(channel.id) != last_id:
+            return []  # one that came meanwhile is sent like any other
+        return [
+            (topic, payload)
+            for topic, payload in _messages_of(channel, last[0], wanted)
+            if not wanted.is_field or topic == topic_filter or f"/fields/+{wanted.ending}" in topic_filter
+        ]
+
     def _publish_entry(self, channel_id: int, entry: Entry) -> None:
-        """What subscribers get: the whole entry in their form, and each field that was sent, as text. The topic is what
-        they subscribed to, with a key in it too: their libraries look for the very text."""
         channel = self._services.access.channel(channel_id)
         if channel is None:
             return
-        base, shown = f"channels/{channel_id}/subscribe", channel.settings.numbers
         for wanted in self._filters[channel_id]:
-            if wanted.name:
-                text = entry.fields.get(find_field(channel.settings, wanted.name) or 0)
-                if text is not None:  # only to those who ask by name: a + gets it by its number
-                    self._deliver(f"{base}/fields/{wanted.name}{wanted.ending}", text.encode(), is_exact=True)
-            elif wanted.is_field:
-                for number, text in entry.fields.items():
-                    self._deliver(f"{base}/fields/field{number}{wanted.ending}", text.encode())
-            else:
-                self._deliver(f"{base}{wanted.ending}", render_update_as(channel_id, entry, wanted.form, shown))
+            for topic, payload in _messages_of(channel, entry, wanted):
+                # Only to those who ask by name: a + gets it by its number.
+                self._deliver(topic, payload, is_exact=wanted.name != "")
+
+
+def _messages_of(channel: Channel, entry: Entry, wanted: SubscribeFilter) -> Iterator[tuple[str, bytes]]:
+    """What subscribers get: the whole entry in their form, and each field that was sent, as text. The topic is what
+    they subscribed to, with a key in it too: their libraries look for the very text."""
+    base = f"channels/{channel.id}/subscribe"
+    if wanted.name:
+        text = entry.fields.get(find_field(channel.settings, wanted.name) or 0)
+        if text is not None:
+            yield f"{base}/fields/{wanted.name}{wanted.ending}", text.encode()
+    elif wanted.is_field:
+        for number, text in entry.fields.items():
+            yield f"{base}/fields/field{number}{wanted.ending}", text.encode()
+    else:
+        shown = channel.settings.numbers
+        yield f"{base}{wanted.ending}", render_update_as(channel.id, entry, wanted.form, shown)
 
 
 _NO_PUBLISH_TOPIC = "the topic is none of channels/<id>/publish[/fields/field<N>]"

@@ -23,6 +23,7 @@ from headwater.web.console.chart_data import sparkline_of
 from headwater.web.console.console import Console, Visit
 from headwater.web.console.errors import sentence_of
 from headwater.web.console.snippets import first_entry_line, mqtt_publish_line, rest_snippets
+from headwater.web.console.update_limit_form import AS_THE_ACCOUNT, CHOICES, describe, parse_update_limit
 
 CHANNELS_PER_PAGE = 24
 SPARKLINE_ENTRIES = 60
@@ -37,6 +38,7 @@ class ChannelPages:
         self._console = console
         self._channels = console.services.channels
         self._entries = console.services.entries
+        self._policies = console.services.update_policies
 
     def routes(self) -> list[BaseRoute]:
         get, post = self._console.get, self._console.post
@@ -48,6 +50,7 @@ class ChannelPages:
             get(one, self.show),
             get(f"{one}/settings", self.settings),
             post(f"{one}/settings", self.save_settings),
+            post(f"{one}/update_limit", self.save_update_limit),
             post(f"{one}/clear", self.clear),
             post(f"{one}/delete", self.delete),
             get(f"{one}/api_keys", self.keys),
@@ -95,6 +98,8 @@ class ChannelPages:
 
     async def show(self, visit: Visit) -> Response:
         channel = await self._owned(visit)
+        limits = self._console.services.update_limits
+        limit = self._policies.effective(channel)
         return self._page(
             visit,
             "channel.html",
@@ -104,6 +109,10 @@ class ChannelPages:
             days=days_of(channel.settings.retention_s),
             refused=self._console.services.refusals.of_channel(channel.id),
             first_entry=first_entry_line(channel, self._console.addresses(visit.request)),
+            limit=limit,
+            limit_words=describe(limit),
+            limit_counts=limits.counts_of(channel.id),
+            limit_waiting=limits.waiting_of(channel.id),
         )
 
     async def settings(self, visit: Visit) -> Response:
@@ -118,6 +127,14 @@ class ChannelPages:
             return self._form(visit, channel, settings, errors, status=400)
         await self._channels.update(visit.account.id, channel.id, settings)
         return self._console.redirect(visit, f"/channels/{channel.id}/settings", "Settings saved.")
+
+    async def save_update_limit(self, visit: Visit) -> Response:
+        channel = await self._owned(visit)
+        limit, errors = parse_update_limit(visit.form, self._policies.effective(channel))
+        if errors:
+            return self._form(visit, channel, channel.settings, errors, status=400)
+        await self._policies.set_for_channel(visit.account.id, channel.id, limit)
+        return self._console.redirect(visit, f"/channels/{channel.id}/settings", "Update limit saved.")
 
     async def clear(self, visit: Visit) -> Response:
         channel = await self._owned(visit)
@@ -207,6 +224,13 @@ class ChannelPages:
         }
         if channel is None:
             return self._console.render(visit, "channel_new.html", status=status, **values)
+        own, of_account = self._policies.of_channel(channel.id), self._policies.of_account(channel.account_id)
+        values |= {
+            "limit_choices": CHOICES,
+            "limit_choice": visit.form.text("limit") or (AS_THE_ACCOUNT if own is None else own.action.value),
+            "limit_interval_s": visit.form.text("interval_s") or (own or of_account).interval_s,
+            "account_limit": describe(of_account),
+        }
         return self._page(visit, "channel_settings.html", channel, "settings", status, **values)
 
     def _unconfirmed(self, visit: Visit, channel: Channel, action: str) -> Response:

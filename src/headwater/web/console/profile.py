@@ -14,6 +14,7 @@ from headwater.services.accounts import MAX_PASSWORD_LENGTH, MAX_TOKEN_NAME_LENG
 from headwater.web.console.console import Console, Visit
 from headwater.web.console.errors import headers_of, sentence_of, waiting_time
 from headwater.web.console.pages import BROWSER_ZONE
+from headwater.web.console.update_limit_form import CHOICES, parse_update_limit
 
 _PROFILE = "/profile"
 
@@ -24,6 +25,7 @@ class ProfilePages:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._accounts = console.services.accounts
+        self._policies = console.services.update_policies
         self._zones: tuple[str, ...] = ()
 
     def routes(self) -> list[BaseRoute]:
@@ -33,6 +35,7 @@ class ProfilePages:
             post(f"{_PROFILE}/time_zone", self.set_time_zone),
             post(f"{_PROFILE}/user_api_key", self.rotate_user_api_key),
             post(f"{_PROFILE}/mqtt_api_key", self.rotate_mqtt_api_key),
+            post(f"{_PROFILE}/update_limit", self.set_update_limit),
             post(f"{_PROFILE}/password", self.set_password),
             post(f"{_PROFILE}/tokens", self.add_token),
             post(f"{_PROFILE}/tokens/{{token_id:int}}/delete", self.remove_token),
@@ -48,6 +51,13 @@ class ProfilePages:
         except BadRequest:
             return await self._page(visit, {"time_zone": "Pick a time zone from the list."}, 400)
         return self._console.redirect(visit, _PROFILE, "Time zone saved.")
+
+    async def set_update_limit(self, visit: Visit) -> Response:
+        limit, errors = parse_update_limit(visit.form, self._policies.of_account(visit.account.id))
+        if errors or limit is None:
+            return await self._page(visit, errors or {"limit": "Choose one of these."}, 400)
+        await self._policies.set_for_account(visit.account.id, limit)
+        return self._console.redirect(visit, _PROFILE, "Update limit saved.")
 
     async def rotate_user_api_key(self, visit: Visit) -> Response:
         await self._accounts.rotate_user_api_key(visit.account.id)
@@ -111,6 +121,7 @@ class ProfilePages:
         token_name: str = "",
         new_token: tuple[AccountToken, str] | None = None,
     ) -> Response:
+        limit = self._policies.of_account(visit.account.id)
         return self._console.render(
             visit,
             "profile.html",
@@ -122,6 +133,9 @@ class ProfilePages:
             tokens=await self._accounts.tokens(visit.account.id),
             token_name=token_name,
             new_token=new_token,
+            limit_choices=CHOICES,
+            limit_choice=visit.form.text("limit") or limit.action.value,
+            limit_interval_s=visit.form.text("interval_s") or limit.interval_s,
         )
 
     async def _time_zones(self) -> tuple[str, ...]:
