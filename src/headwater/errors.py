@@ -5,6 +5,7 @@ HeadwaterError
 ├── BadBackup               the operator's: a backup that is damaged, newer than this Headwater, or none
 ├── RequestError            the caller's: what was asked cannot be done as asked
 │   ├── BadRequest          malformed or out of range
+│   │   └── NotUtf8         bytes that should be text
 │   ├── NotAuthenticated    no credentials, or wrong ones
 │   ├── NotAuthorized       known, but without the right
 │   ├── NotFound            no such thing, or not the caller's to see
@@ -39,6 +40,10 @@ class RequestError(HeadwaterError):
 
 class BadRequest(RequestError):
     """Malformed, or out of range."""
+
+
+class NotUtf8(BadRequest):
+    """Bytes that should be text in UTF-8, and are not."""
 
 
 class NotAuthenticated(RequestError):

@@ -225,6 +225,31 @@ class TestUpdates:
         assert answer.json()["error"]["error_code"] == "error_bad_request"
         assert server.feeds(channel) == []
 
+    @pytest.mark.parametrize(
+        "body", [b"field1=%ff%fe", b"field1=\xff\xfe", b'{"field1":"\xff"}'], ids=["percent", "raw", "JSON"]
+    )
+    def test_what_is_not_utf_8(self, server: Server, channel: ChannelKeys, body: bytes) -> None:
+        for path in ("/update.json", "/channels.json", "/update"):
+            answer = server.call("POST", path, body, api_key=channel.write_key)
+            assert answer.status == 422
+            if path == "/update":
+                assert answer.body == b"0"
+            else:
+                error = answer.json()["error"]
+                assert (error["error_code"], error["message"]) == (
+                    "error_invalid_byte_sequence",
+                    "Unprocessable Entity",
+                )
+        below = f"/channels/{channel.id}"
+        key = channel.write_key.encode()
+        for path, bulk in (
+            (".json", b'{"write_api_key":"%b","updates":[{"created_at":"2026-01-01","field1":"\xff"}]}' % key),
+            (".csv", b"write_api_key=%b&time_format=relative&updates=0,%%ff" % key),
+        ):
+            assert server.call("POST", f"{below}/bulk_update{path}", bulk).status == 422
+        assert server.call("GET", f"{below}/feeds.json?api_key={channel.read_key}&start=%ff").status == 422
+        assert server.feeds(channel) == []
+
 
 class TestHttp:
     def test_a_body_of_100_mb_is_not_kept(self, server: Server, channel: ChannelKeys, bystander: None) -> None:

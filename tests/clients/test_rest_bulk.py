@@ -93,3 +93,12 @@ def test_too_many(server: Server, channel: ChannelKeys) -> None:
     answer = bulk_json(server, channel, *[{"delta_t": 1}] * 14_401)
     assert answer.status == 413
     assert answer.json()["error"]["error_code"] == "error_request_too_large"
+
+
+def test_all_or_nothing_where_a_time_can_never_be(server: Server, channel: ChannelKeys) -> None:
+    updates = [{"created_at": 1_767_323_045 + n, "field1": n} for n in range(500)]
+    for at in ("1500-01-01T00:00:00Z", "2400-01-01T00:00:00Z"):
+        answer = bulk_json(server, channel, *updates, {"created_at": at, "field1": 1})
+        assert answer.status == 400
+        assert answer.json()["error"]["details"].startswith("Update 501: created_at is outside the years")
+    assert server.feeds(channel) == []

@@ -26,6 +26,7 @@ class Deliver(Protocol):
     def __call__(self, topic: str, payload: bytes, *, is_exact: bool = False) -> None:
         """`is_exact`: to those whose filter is this very text, and not to those of a filter with wildcards."""
 
+
 FirstMessages = Callable[[], Awaitable[Sequence[tuple[str, bytes]]]]
 """Looks up topics and payloads. May raise HeadwaterError."""
 

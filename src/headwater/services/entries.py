@@ -257,6 +257,12 @@ class Entries:
         numbering = self._numbering_of(channel.id)
         return at_ns > numbering.newest_at_ns and channel.id not in self._dated
 
+    def check_time(self, channel: Channel, at_ns: int) -> None:
+        """Raises BadRequest for a time that no entry of the channel can have."""
+        if not AT_NS_MIN < at_ns < AT_NS_MAX:
+            raise BadRequest("created_at is outside the years 1677 to 2262")
+        self._horizons.check(channel.id, at_ns)
+
     def write_dated(self, channel: Channel, update: EntryUpdate, now_ns: int, *, is_told: bool = True) -> DatedWrite:
         """Take in an entry with a time of its own, if no other has that time; who comes first gets it.
 
@@ -266,11 +272,8 @@ class Entries:
         write = DatedWrite(channel, self._numbering_of(channel.id), update, now_ns, is_told)
         at_ns = update.created_at_ns
         assert at_ns is not None
-        if not AT_NS_MIN < at_ns < AT_NS_MAX:
-            write.resolve(BadRequest("created_at is outside the years 1677 to 2262"))
-            return write
         try:
-            self._horizons.check(channel.id, at_ns)
+            self.check_time(channel, at_ns)
         except BadRequest as error:
             write.resolve(error)  # whether there is an entry of that time still, does not matter
             return write

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from headwater.dialects.thingspeak.bulk import entry_updates, parse_bulk_csv, parse_bulk_json
 from headwater.dialects.thingspeak.parse import WriteLimits
-from headwater.errors import BadRequest, TooLarge
+from headwater.errors import BadRequest, NotUtf8, TooLarge
 from headwater.model.entry import EntryUpdate
 
 NOW_NS = 1_767_323_045_123_456_789
@@ -168,3 +168,31 @@ def test_relative_times_keep_their_distances(deltas_s: list[int]) -> None:
     times = [update.created_at_ns or 0 for update in found]
     assert 0 <= times[-1] - NOW_NS < len(times)
     assert [round((b - a) / S) for a, b in pairwise(times)] == deltas_s[1:]
+
+
+@pytest.mark.parametrize(
+    ("updates", "is_refused"),
+    [
+        (b"{}," * 2_700_000 + b"{}", True),
+        (b"{" + b",".join(b'"n%d":1' % n for n in range(600_000)) + b"}", False),
+        (b'{"status":"' + b"{" * 25_000 + b'"}', False),
+    ],
+    ids=["empty objects", "unknown members", "braces in a text"],
+)
+def test_a_large_body_is_not_made_into_objects(updates: bytes, is_refused: bool) -> None:
+    message = parse_bulk_json(b'{"updates":[' + updates + b"]}")
+    tracemalloc.start()
+    try:
+        if is_refused:
+            with pytest.raises(TooLarge, match="at most 14400"):
+                message.read_updates(14_400)
+        else:
+            assert len(message.read_updates(14_400)) == 1
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_text_that_is_none() -> None:
+    with pytest.raises(NotUtf8):
+        parse_bulk_json(b'{"updates":[{"field1":"\xff"}]}').read_updates(1)

@@ -6,18 +6,18 @@ device sends what it has gathered until the moment of sending.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC
 from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from headwater.dialects.thingspeak.errors import NotUtf8
 from headwater.dialects.thingspeak.field_names import STANDARD, FieldNames
 from headwater.dialects.thingspeak.parameters import MAX_PARAMETERS, find_key, is_encodable, parse_form
-from headwater.dialects.thingspeak.parse import WriteLimits, parse_update
+from headwater.dialects.thingspeak.parse import OTHER_NAMES, WriteLimits, parse_update
 from headwater.dialects.thingspeak.times import parse_any_time_ns
-from headwater.errors import BadRequest, TooLarge
+from headwater.errors import BadRequest, NotUtf8, TooLarge
 from headwater.model.entry import FIELD_NUMBERS, EntryUpdate
 
 _CSV_COLUMNS = (*(f"field{number}" for number in FIELD_NUMBERS), "latitude", "longitude", "elevation", "status")
@@ -42,9 +42,36 @@ class BulkMessage(NamedTuple):
     """A bulk write and the key that came in it."""
 
     write_api_key: str
-    read_updates: Callable[[int], Sequence[BulkUpdate]]
-    """Raises TooLarge for more than so many, and BadRequest. A body may take a hundred times its bytes of memory:
-    not for somebody whose key is not known."""
+    read_updates: Callable[[int, FieldNames], Sequence[BulkUpdate]]
+    """Takes how many may be read, and what the channel's fields are called. Raises TooLarge for more, and BadRequest. A
+    body may take many times its bytes of memory: not for somebody whose key is not known."""
+
+
+_NULL = msgspec.Raw(b"null")
+_JSON_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+
+
+class _JsonForm:
+    """An entry as JSON in a channel whose fields are called so. Members of other names are passed over where they
+    stand, and take no memory."""
+
+    def __init__(self, names: FieldNames) -> None:
+        self._names = (*names, *OTHER_NAMES, "delta_t")
+        members = [f"member{number}" for number in range(len(self._names))]
+        self.type = msgspec.defstruct(
+            "_JsonUpdate",
+            [(member, msgspec.Raw, _NULL) for member in members],
+            rename=dict(zip(members, self._names, strict=True)),
+        )
+
+    def update(self, entry: msgspec.Struct) -> BulkUpdate:
+        raws = msgspec.structs.astuple(entry)
+        given = [(name, raw) for name, raw in zip(self._names, raws, strict=True) if raw is not _NULL]
+        texts = {name: text for name, raw in given if (text := _text_of(bytes(raw))) is not None}
+        return BulkUpdate(texts, texts.pop("created_at", None), texts.pop("delta_t", None))
+
+
+_STANDARD_FORM = _JsonForm(STANDARD)
 
 
 class _JsonMessage(msgspec.Struct):
@@ -56,11 +83,13 @@ def parse_bulk_json(body: bytes) -> BulkMessage:
     """The body of `bulk_update.json`. Raises BadRequest."""
     message = _decode_json(body, _JsonMessage)
 
-    def read_updates(most: int) -> list[BulkUpdate]:
-        updates = _decode_json(message.updates, list[dict[str, msgspec.Raw]])
+    def read_updates(most: int, names: FieldNames) -> list[BulkUpdate]:
+        _check_objects(bytes(message.updates), most)
+        form = _STANDARD_FORM if names is STANDARD else _JsonForm(names)
+        updates: list[msgspec.Struct] = _decode_json(message.updates, list[form.type])  # type: ignore[name-defined]
         _check_count(len(updates), most)
         try:
-            return [_json_update(members) for members in updates]
+            return [form.update(one) for one in updates]
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise _no_bulk_json(error) from None
 
@@ -75,6 +104,8 @@ def _decode_json(body: bytes | msgspec.Raw, type_: type[T]) -> T:
 
 
 def _no_bulk_json(error: Exception) -> BadRequest:
+    if isinstance(error, UnicodeDecodeError):
+        return NotUtf8("The body is not UTF-8 text.")
     return BadRequest(
         'The body must be JSON of the form {"write_api_key":"...","updates":[{"created_at":"...","field1":1}]}; '
         f"{error}."
@@ -86,9 +117,11 @@ def _check_count(count: int, most: int) -> None:
         raise TooLarge(f"There are {count} updates; at most {most} are taken at once.")
 
 
-def _json_update(members: Mapping[str, msgspec.Raw]) -> BulkUpdate:
-    texts = {name: text for name, raw in members.items() if (text := _text_of(bytes(raw))) is not None}
-    return BulkUpdate(texts, texts.pop("created_at", None), texts.pop("delta_t", None))
+def _check_objects(updates: bytes, most: int) -> None:
+    """Refuse, before anything is made of them, what are certainly too many, even if half of the objects are values of
+    others: three bytes are an entry of some hundred."""
+    if updates.count(b"{") > 2 * most:  # of which some may stand in texts
+        _check_count(_JSON_STRING.sub(b"", updates).count(b"{") // 2, most)
 
 
 def _text_of(raw: bytes) -> str | None:
@@ -113,7 +146,7 @@ def parse_bulk_csv(query: Mapping[str, str], body: bytes) -> BulkMessage:
     if time_format not in _TIME_FORMATS:
         raise BadRequest("time_format must be absolute or relative.")
 
-    def read_updates(most: int) -> list[BulkUpdate]:
+    def read_updates(most: int, _: FieldNames) -> list[BulkUpdate]:
         updates = {**query, **parse_form(encoded)}.get("updates", "").strip().removesuffix("|")
         _check_count(updates.count("|") + 1, most)
         is_relative = time_format == "relative"
@@ -135,7 +168,7 @@ def entry_updates(
 
     Raises TooLarge for too many or too long ones, and BadRequest, which names the entry, for one without a time.
     """
-    updates = message.read_updates(most)
+    updates = message.read_updates(most, names)
     if not updates:
         raise BadRequest("There are no updates.")
     found = []

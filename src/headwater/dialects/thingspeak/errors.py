@@ -13,15 +13,12 @@ from headwater.errors import (
     NotAuthenticated,
     NotAuthorized,
     NotFound,
+    NotUtf8,
     Overloaded,
     StorageError,
     TooLarge,
     TooManyRequests,
 )
-
-
-class NotUtf8(BadRequest):
-    """A text that is sent is none: some of its bytes are not UTF-8."""
 
 
 class Problem(NamedTuple):

@@ -6,8 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from urllib.parse import unquote_plus
 
-from headwater.dialects.thingspeak.errors import NotUtf8
-from headwater.errors import BadRequest
+from headwater.errors import BadRequest, NotUtf8
 
 MAX_PARAMETERS = 1_000
 """Room for name, unit and display name of as many fields as a channel may have. Far above anything else a client sends;
@@ -48,7 +47,7 @@ def _is_json(content_type: str, body: bytes) -> bool:
 
 
 def parse_form(form: bytes) -> dict[str, str]:
-    """A query or a form. Raises BadRequest."""
+    """A query or a form. Raises BadRequest, which is NotUtf8 for bytes that are no text."""
     if form.count(b"&") >= MAX_PARAMETERS:
         raise BadRequest(f"there are more than {MAX_PARAMETERS} parameters")
     parameters: dict[str, str] = {}

@@ -30,6 +30,8 @@ _OTHERS = {
     "status": "status",
     "created_at": "created_at",
 }
+OTHER_NAMES = tuple(_OTHERS)
+"""Every parameter of an update that is no field."""
 _IGNORED_FIELD = re.compile(r"(?:field)?[1-9][0-9]*")
 
 _SETTINGS = {"public_flag": "is_public", "fields_by_name": "takes_names"}

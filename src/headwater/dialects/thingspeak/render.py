@@ -103,8 +103,8 @@ def _units_and_labels(settings: ChannelSettings) -> Json:
 
 
 def render_channel(channel: Channel, last_entry_id: int, *, with_keys: bool, username: str | None = None) -> Json:
-    """The channel's settings, in the order of thingspeak.com; keys, units and labels for its owner only, and whose it is
-    where channels of several people are listed."""
+    """The channel's settings, in the order of thingspeak.com; keys, units and labels for its owner only, and whose it
+    is where channels of several people are listed."""
     settings = channel.settings
     rendered: Json = {
         "id": channel.id,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from starlette.responses import Response
@@ -17,7 +17,7 @@ from headwater.dialects.thingspeak.parse import WriteLimits, json_number_fields,
 from headwater.dialects.thingspeak.render import render_update
 from headwater.dialects.thingspeak.times import parse_zone
 from headwater.dialects.thingspeak.xml import to_xml
-from headwater.errors import Conflict, NotAuthenticated, NotFound, TooManyRequests
+from headwater.errors import BadRequest, Conflict, NotAuthenticated, NotFound, TooManyRequests
 from headwater.model.entry import Entry, EntryUpdate
 from headwater.registry.entities import Channel
 from headwater.services import Services
@@ -112,6 +112,7 @@ class Writes:
         updates = await self._services.query.run(
             lambda: entry_updates(message, now_ns, self._limits, self._max_bulk_entries, names_of(channel.settings))
         )
+        self._check_times(channel, updates)
         self._admit_bulk(channel)
         entries = self._services.entries
         writes = []
@@ -126,6 +127,15 @@ class Writes:
             with suppress(Conflict):
                 await write.wait()
         return json_response({"success": True}, 202)
+
+    def _check_times(self, channel: Channel, updates: Sequence[EntryUpdate]) -> None:
+        """All or nothing, as far as that can be known beforehand. Raises BadRequest, which names the entry."""
+        for number, update in enumerate(updates, 1):
+            assert update.created_at_ns is not None
+            try:
+                self._services.entries.check_time(channel, update.created_at_ns)
+            except BadRequest as error:
+                raise BadRequest(f"Update {number}: {error}.") from None
 
     def _admit_bulk(self, channel: Channel) -> None:
         """Raises TooManyRequests where the channel's limit refuses."""
