@@ -153,3 +153,57 @@ def test_after_chunks_lines_may_end_with_line_feeds_again(server: Server) -> Non
     head = b"POST /update HTTP/1.1\nHost: x\nTransfer-Encoding: chunked\n\n5\r\nhello\r\n0\r\n\r\n"
     inner = b"GET /update HTTP/1.1\r\nHost: x\nConnection: close\n\n"
     assert server.raw_call(head + inner).count(b"HTTP/1.1 400") == 2
+
+
+def pipelined(channel: ChannelKeys) -> tuple[bytes, list[str]]:
+    """Rough requests behind one another, and the statuses that they give."""
+    body = b"status=%0A%0AGET /no x HTTP/1.1&api_key=" + channel.write_key.encode()
+    raw_body = b"\n\nGET /nothing here HTTP/1.1\n\n&api_key=" + channel.write_key.encode() + b"&status=of a body"
+    post = b"POST /update HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b"
+    requests = [
+        b"\r\n" + update(channel, b"&status=it is 1 HTTP/1.1\r\nHost: x\r\n\r\n"),
+        update(channel, b"&status=it is 2 HTTP/1.1\nHost: x\n\n"),
+        post % (len(body), body),
+        b"\r\n\r\n" + update(channel, b"&status=it is 4 HTTP/1.1\r\nHost: x\r\n\r\n"),
+        post % (len(raw_body), raw_body),
+        update(channel, b"&status=it is 6 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"),
+    ]
+    statuses = ["it is 1", "it is 2", "\n\nGET /no x HTTP/1.1", "it is 4", "of a body", "it is 6"]
+    return b"".join(requests), statuses
+
+
+@pytest.mark.parametrize("size", [1, 3, 50, 10_000])
+def test_behind_one_another(server: Server, channel: ChannelKeys, size: int) -> None:
+    """However they are cut, each line is looked at, and nothing within a body."""
+    request, statuses = pipelined(channel)
+    answer = b""
+    with socket.create_connection(("127.0.0.1", server.http_port), timeout=20) as client:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for start in range(0, len(request), size):
+            client.sendall(request[start : start + size])
+        while chunk := client.recv(65_536):
+            answer += chunk
+    assert answer.count(b"HTTP/1.1 200 OK\r\n") == answer.count(b"HTTP/1.1 ") == len(statuses)
+    assert [entry["status"] for entry in server.feeds(channel, status="true")] == statuses
+
+
+def test_empty_lines_without_end_are_no_request(server: Server) -> None:
+    """They keep no connection open, and take no memory."""
+    with socket.create_connection(("127.0.0.1", server.http_port), timeout=20) as client:
+        client.sendall(b"\r\n" * 100_000)
+        client.sendall(b"\r\nGET /no such page HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert client.recv(65_536).startswith(b"HTTP/1.1 404 ")
+
+
+def test_too_many_behind_one_another(server: Server, channel: ChannelKeys) -> None:
+    one = update(channel, b"&status=a b HTTP/1.1\r\nHost: x\r\n\r\n")
+    began_s = time.monotonic()
+    with socket.create_connection(("127.0.0.1", server.http_port), timeout=20) as client:
+        try:
+            client.sendall(one * 2_000)
+            while client.recv(65_536):
+                pass
+        except (ConnectionResetError, BrokenPipeError):
+            pass
+    assert time.monotonic() - began_s < 10
+    assert len(server.feeds(channel)) < 2_000

@@ -8,6 +8,7 @@ A request may ask for another protocol: then the connection is that protocol's (
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import deque
 from enum import Enum
 from typing import NamedTuple
@@ -36,6 +37,9 @@ MAX_FRAMING_BYTES = 8_192
 """Of a body: what may come without any byte of content (trailers, chunk extensions)."""
 MIN_BYTES_PER_S = 1_024
 """A client slower than this, in either direction, is cut off at its deadline."""
+
+_HEAD_END = re.compile(rb"(?:\A|\n)\r?\n")
+"""An empty line, which may have begun with what was read before."""
 
 Pipeline = deque[tuple[RequestResponseCycle, ASGI3Application]]
 
@@ -123,14 +127,27 @@ class HttpConnection(HttpToolsProtocol):
         self.cycle = None  # type: ignore[assignment]  # as it is in uvicorn before the first request
 
     def data_received(self, data: bytes) -> None:
-        if self.transport.is_closing() or self._ignores_input:
-            return
-        if self._begun_line is not None:
-            data = self._mend_line(data)
-            if not data:
-                self._input = Phase.HEAD
-                self._watch()
-                return
+        while data and not (self.transport.is_closing() or self._ignores_input):
+            if self._begun_line is not None:
+                data = self._mend_line(data)
+            piece, data = self._next_piece(data)
+            if piece and not self._parse(piece, data):
+                break
+        self._watch()
+
+    def _next_piece(self, data: bytes) -> tuple[bytes, bytes]:
+        """What to parse next, and the rest: where a request may end, so that the line of the one behind it is looked
+        at. It is only if the parser says so too: a wrong guess here changes nothing."""
+        if self._input is Phase.BODY:
+            length = dict(self.headers).get(b"content-length", b"")
+            end = int(length) - self._body_bytes if length.isdigit() else 0
+        else:
+            found = _HEAD_END.search(data)
+            end = 0 if found is None else found.end()
+        return (data[:end], data[end:]) if end > 0 else (data, b"")
+
+    def _parse(self, data: bytes, rest: bytes) -> bool:
+        """Whether to go on with the rest."""
         if self._input is Phase.BODY:
             self._framing_bytes += len(data)
         else:
@@ -139,24 +156,29 @@ class HttpConnection(HttpToolsProtocol):
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as end:
             if self._is_upgrade:
-                self._hand_over(data[end.args[0] :])
+                self._hand_over(data[end.args[0] :] + rest)
             else:  # the request is answered as if it had not asked, and ends the connection
                 self._end_after_answers()
+            return False
         except httptools.HttpParserError:
             self._refuse(b"400 Bad Request", "this is not a valid HTTP request")
+            return False
         if self._input is Phase.HEAD and self._head_bytes > MAX_HEAD_BYTES:
             self._refuse(b"431 Request Header Fields Too Large", f"the head has more than {MAX_HEAD_BYTES} bytes")
         elif self._input is Phase.BODY and self._framing_bytes > MAX_FRAMING_BYTES:
             self.transport.close()
-        self._watch()
+        return True
 
     def _mend_line(self, data: bytes) -> bytes:
-        """What comes at the beginning of a request. A first line that has not come whole yet is held back."""
-        assert self._begun_line is not None
-        data = self._begun_line + data
+        """What comes at the beginning of a request, without empty lines before it. A first line that has not come whole
+        yet is held back."""
+        data = self._begun_line + data if self._begun_line else data.lstrip(b"\r\n")
+        if not data:
+            return b""
         end = data.find(b"\n")
         if end < 0 and may_begin(data) and len(data) < MAX_HEAD_BYTES:
             self._begun_line = data
+            self._input = Phase.HEAD
             return b""
         self._begun_line = b""
         if end >= 0 and (whole := completed(data, end)) is not None:
