@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from headwater.mqtt.encode import render_packet
-from headwater.mqtt.packets import Publish
+from headwater.mqtt.packets import Connect, Publish
 from server import ADMIN_TOKEN, ChannelKeys, Server, headwater, running_server, start_server, wait_until
 
 LONG_S = 86_400
@@ -127,11 +127,10 @@ def test_queue_one_an_interval_for_rest_and_mqtt(server: Server, channel: Channe
     assert update(server, channel, field1="0") == b"1"
     answers: list[bytes] = []
     with server.mqtt_client() as client:
-        publish(client, channel, b"field1=1")
-        publish(client, channel, b"field1=2", 1, 9)
-        client.sendall(render_packet(Publish("elsewhere", b"", 1, 10)))  # is not held up
-        assert client.recv(4) == b"\x40\x02\x00\x0a"
-        wait_until(lambda: "2 now" in channel_page(server, channel))
+        topic = f"channels/{channel.id}/publish"
+        packets = Publish(topic, b"field1=1", 0, 0), Publish(topic, b"field1=2", 1, 9), Publish("elsewhere", b"", 1, 10)
+        client.sendall(b"".join(map(render_packet, packets)))
+        assert client.recv(4) == b"\x40\x02\x00\x0a"  # is not held up
         thread = threading.Thread(target=lambda: answers.append(update(server, channel, field1="3")))
         thread.start()
         assert client.recv(4) == b"\x40\x02\x00\x09"
@@ -229,3 +228,36 @@ def test_only_the_owner_sets_it(server: Server, channel: ChannelKeys) -> None:
         answer = stranger._visit("POST", f"/channels/{channel_id}/update_limit", form)
         assert answer.status == 404
     assert [update(server, channel, field1=1) for _ in range(2)] == [b"1", b"2"]
+
+
+def test_what_was_merged_is_on_disk_before_the_answer(tmp_path: Path) -> None:
+    server = start_server(tmp_path / "data")
+    channel = server.create_channel()
+    limit(server, channel, "merge")
+    for fields in ({"field1": "20.50", "field2": "1"}, {"field1": "20.5"}, {"field2": "on"}):
+        assert update(server, channel, **fields) == b"1"
+    server.kill()
+    with running_server(tmp_path / "data") as again:
+        entries = [(entry["entry_id"], entry["field1"], entry["field2"]) for entry in again.feeds(channel)]
+        assert entries == [(1, "20.5", "on")]
+        assert update(again, channel, field1="next") == b"2"
+
+
+def test_queue_and_qos_2_of_a_session_that_is_kept(server: Server, channel: ChannelKeys) -> None:
+    """PUBREC waits for the turn, also when the message comes again meanwhile; other acknowledgements do not."""
+    device = server.create_device([channel])
+    limit(server, channel, "queue", 1)
+    assert update(server, channel, field1="0") == b"1"
+    connect = Connect(device.client_id, False, username=device.username, password=device.password.encode())
+    with server.mqtt_socket() as client:
+        client.sendall(render_packet(connect))
+        assert client.recv(4) == b"\x20\x02\x00\x00"
+        message = render_packet(Publish(f"channels/{channel.id}/publish", b"field1=1", 2, 5))
+        client.sendall(message * 2 + b"\xc0\x00")
+        answers = b""
+        while len(answers) < 10:
+            answers += client.recv(64)
+        assert answers == b"\xd0\x00" + b"\x50\x02\x00\x05" * 2
+        client.sendall(b"\x62\x02\x00\x05")
+        assert client.recv(4) == b"\x70\x02\x00\x05"
+    assert values(server, channel) == ["0", "1"]

@@ -19,7 +19,8 @@ from headwater.model.update_policy import NO_LIMIT, TooFast, UpdatePolicy
 from headwater.registry.entities import Channel
 from headwater.services.access import Access, AccessChange
 from headwater.services.entry_merging import EntryWrite, merged
-from headwater.services.update_limits import ChannelLimit, Pace, QueueLimits, UpdateLimits, UpdateTooFast, Verdict
+from headwater.services.update_limits import ChannelLimit, QueueLimits, UpdateLimits, UpdateTooFast
+from headwater.services.update_pace import Pace, Verdict
 from headwater.store.memory import MemoryStore
 
 INTERVAL_S = 15

@@ -1,6 +1,6 @@
 """What becomes of an update that comes too fast for its channel: taken, merged, made to wait for its turn, or refused.
 
-One limit per channel, whichever way updates come. `Pace` decides, and knows no clock; `ChannelLimit` carries it out;
+One limit per channel, whichever way updates come. `update_pace.Pace` decides; `ChannelLimit` carries it out;
 `UpdateLimits` keeps one for each channel whose owner set a limit. Channels without one never come here. All of it is in
 memory: a limit begins anew when the server starts, or when its owner changes it, and then nobody goes on waiting.
 
@@ -12,12 +12,10 @@ entry of its own; one without becomes part of the last one that came without.
 from __future__ import annotations
 
 import asyncio
-import math
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from enum import Enum
 from typing import NamedTuple, Protocol, TypeAlias
 
 from headwater.errors import HeadwaterError, NotFound, TooManyRequests
@@ -29,6 +27,7 @@ from headwater.services.deleting import Deleting, Deletion
 from headwater.services.entries import Entries
 from headwater.services.entry_merging import EntryWrite, OpenEntry
 from headwater.services.ingest import Ingest
+from headwater.services.update_pace import Pace, Verdict
 
 
 class Timer(Protocol):
@@ -43,49 +42,6 @@ CallLater: TypeAlias = Callable[[float, Callable[[], None]], Timer]
 
 class UpdateTooFast(TooManyRequests):
     """An update that was refused for coming too fast."""
-
-
-class Verdict(Enum):
-    """What a limit says to one update."""
-
-    TAKE = "take"
-    MERGE = "merge"
-    WAIT = "wait"
-    REFUSE = "refuse"
-
-
-class Pace:
-    """One channel's limit. Pure: times are seconds of a clock that never goes back."""
-
-    def __init__(self, policy: UpdatePolicy, queue_length: int) -> None:
-        self._policy = policy
-        self._queue_length = queue_length
-        self._free_at_s = -math.inf
-        self.waiting = 0
-
-    def judge(self, now_s: float) -> Verdict:
-        """What becomes of an update that comes now. What is to wait counts as waiting until its turn is taken."""
-        if now_s >= self._free_at_s and not self.waiting:
-            self._free_at_s = now_s + self._policy.interval_s
-            return Verdict.TAKE
-        if self._policy.action is TooFast.MERGE:
-            return Verdict.MERGE
-        if self._policy.action is TooFast.QUEUE and self.waiting < self._queue_length:
-            self.waiting += 1
-            return Verdict.WAIT
-        return Verdict.REFUSE
-
-    def free_in_s(self, now_s: float) -> float:
-        """How long until the next one may be taken; 0 when it may be now."""
-        return max(self._free_at_s - now_s, 0.0)
-
-    def take_turn(self, now_s: float) -> bool:
-        """The first of those that wait is taken, if it may be by now."""
-        if not self.waiting or now_s < self._free_at_s:
-            return False
-        self.waiting -= 1
-        self._free_at_s = now_s + self._policy.interval_s
-        return True
 
 
 @dataclass(slots=True)

@@ -100,18 +100,15 @@ class ThingSpeakTopics(TopicSpace):
     def _taking_limited(
         self, principal: Principal, channel: Channel, field: int | None, limit: ChannelLimit
     ) -> PublishTarget:
-        limits, names = self._limits, names_of(channel.settings)
+        names = names_of(channel.settings)
+        parse = partial(parse_publish, names=names) if field is None else partial(parse_field_publish, field)
         waits = limit.policy.action is TooFast.QUEUE
 
         def take(
             payload: bytes, _flags: int, now_ns: int, _properties: PublishProperties | None
         ) -> Pending | Refused | None:
             try:
-                if field is None:
-                    update = parse_publish(payload, limits, names)
-                else:
-                    update = parse_field_publish(field, payload, limits)
-                write = limit.write(update, now_ns)
+                write = limit.write(parse(payload, limits=self._limits), now_ns)
             except RequestError as error:
                 is_too_fast = isinstance(error, UpdateTooFast)
                 self._refuse(principal, channel, str(error))
