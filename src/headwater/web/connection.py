@@ -38,8 +38,8 @@ MAX_FRAMING_BYTES = 8_192
 MIN_BYTES_PER_S = 1_024
 """A client slower than this, in either direction, is cut off at its deadline."""
 
-_HEAD_END = re.compile(rb"(?:\A|\n)\r?\n")
-"""An empty line, which may have begun with what was read before."""
+_HEAD_END = re.compile(rb"\n\r?\n")
+_LINE_ENDS = (b"\n", b"\r\n")
 
 Pipeline = deque[tuple[RequestResponseCycle, ASGI3Application]]
 
@@ -141,6 +141,8 @@ class HttpConnection(HttpToolsProtocol):
         if self._input is Phase.BODY:
             length = dict(self.headers).get(b"content-length", b"")
             end = int(length) - self._body_bytes if length.isdigit() else 0
+        elif data.startswith(_LINE_ENDS):  # an empty line, perhaps, behind what was read before
+            end = data.index(b"\n") + 1
         else:
             found = _HEAD_END.search(data)
             end = 0 if found is None else found.end()
