@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from test_entries import NOW_NS, Kernel, channel
 
 from headwater.errors import Conflict, NotFound, TooManyRequests
-from headwater.model.entry import Entry, EntryUpdate
+from headwater.model.entry import Entry, EntryUpdate, channel_key
 from headwater.model.update_policy import NO_LIMIT, TooFast, UpdatePolicy
 from headwater.registry.entities import Channel
 from headwater.services.access import Access, AccessChange
 from headwater.services.entry_merging import EntryWrite, merged
+from headwater.services.query import Column
 from headwater.services.update_limits import ChannelLimit, QueueLimits, UpdateLimits, UpdateTooFast
 from headwater.services.update_pace import Pace, Verdict
 from headwater.store.memory import MemoryStore
@@ -338,6 +339,29 @@ async def test_nothing_is_merged_into_what_is_gone(world: Build) -> None:
     assert (await entry_of(house.send("3"))).entry_id == 2
     house.limits.forget_open(7)
     assert (await entry_of(house.send("4"))).entry_id == 3
+
+
+async def test_nothing_is_merged_into_what_is_being_cleared(world: Build) -> None:
+    house = world(MERGE)
+    await house.send("1").wait()
+    clearing = asyncio.create_task(house.kernel.entries.clear(channel()))
+    await asyncio.sleep(0)  # it has begun
+    new = await entry_of(house.send("2", fields={2: "2"}))
+    await clearing
+    assert (new.entry_id, new.fields) == (1, {2: "2"})
+    assert await house.entries() == [new]
+
+
+async def test_a_number_behind_a_text_behind_a_number_is_a_number(world: Build) -> None:
+    """What comes while a number is being deleted for a text waits for that."""
+    house = world(MERGE)
+    for write in [house.send(text) for text in ("1", "on", "5")]:
+        await write.wait()
+    number = Column("field1", float)
+    found = await house.kernel.query.rows(channel_key(7), (number,), newest=5)
+    assert found.columns[number] == [5.0]
+    assert await house.texts() == ["5"]
+    assert not house.kernel.ingest.pending_points
 
 
 TEXTS = st.sampled_from(["1", "1.0", "20.5", "20.50", "nan", "", "on", "1e3", "1000", "-0", "0"])
