@@ -11,6 +11,8 @@ from contextlib import contextmanager
 import paho.mqtt.client as mqtt
 import pytest
 
+from headwater.mqtt.encode import render_packet
+from headwater.mqtt.packets import Connect, Subscribe, Subscription
 from server import ADMIN_TOKEN, ChannelKeys, Server, wait_until
 
 
@@ -138,3 +140,21 @@ def test_current_topics_and_empty_channels_send_nothing_at_once(server: Server) 
         update(server, empty, field1="5")
         wait_until(lambda: len(one.messages) == 2, what="the empty channel's first entry")
         assert [topic for topic, _ in one.messages] == [f"{base}/json", filters[2]]
+
+
+@pytest.mark.parametrize("is_clean", [True, False])
+def test_the_last_entry_comes_after_suback(server: Server, channel: ChannelKeys, is_clean: bool) -> None:
+    """Also where SUBACK waits for the disk."""
+    update(server, channel, field1="1")
+    topic = f"channels/{channel.id}/subscribe/csv/{channel.read_key}"
+    device = server.create_device()
+    connect = Connect(device.client_id, is_clean, username=device.username, password=device.password.encode())
+    with server.mqtt_socket() as client:
+        client.sendall(render_packet(connect))
+        assert client.recv(4) == b"\x20\x02\x00\x00"
+        client.sendall(render_packet(Subscribe(7, (Subscription(topic, 1),))))
+        received = b""
+        while b",1,1," not in received:
+            received += client.recv(4096)
+        assert received.startswith(b"\x90\x03\x00\x07\x01\x32")
+        assert received.count(b",1,1,") == 1

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from headwater.errors import HeadwaterError
+from headwater.errors import HeadwaterError, RequestError
 from headwater.logs import Log
 from headwater.mqtt.message import message_of
 from headwater.mqtt.packets import Subscription
@@ -53,8 +53,10 @@ class FirstMessages:
         try:
             messages = await look_up()
         except HeadwaterError as error:
+            # Clients can bring about that too many ask at once: no reason to fill the log.
+            tell = log.debug if isinstance(error, RequestError) else log.warning
             topic = self._broker.router.logged(topic_filter)
-            log.warning("the first messages of a subscription could not be read", topic=topic, reason=str(error))
+            tell("the first messages of a subscription could not be read", topic=topic, reason=str(error))
             return
         if session.record is not None:
             await self._broker.journal.drain()  # its SUBACK waits for that

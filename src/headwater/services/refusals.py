@@ -86,7 +86,8 @@ class Refusals:
         self._clock_ns = clock_ns
         self._by_subject: OrderedDict[tuple[str, int], RefusalLog] = OrderedDict()
         self.total = 0
-        """Refused messages of all devices; neither sign-ins nor dropped messages."""
+        """Refused messages of all devices, and updates over HTTP that came too fast; neither sign-ins nor dropped
+        messages."""
 
     def note(
         self,
