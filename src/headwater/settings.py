@@ -529,7 +529,9 @@ class LimitSettings:
         "Most updates of a channel that may wait for their turn, where its owner lets them.",
     )
     queued_updates: int = setting(
-        10_000, Whole(1, 10_000_000, "updates"), "Most updates of all channels that may wait so."
+        2_000,
+        Whole(1, 10_000_000, "updates"),
+        "Most updates of all channels that may wait so. One that came over HTTP keeps its connection while it waits.",
     )
 
 

@@ -57,7 +57,7 @@ class QueueLimits(NamedTuple):
     """How many updates may wait for their turn."""
 
     per_channel: int = 100
-    in_all: int = 10_000
+    in_all: int = 2_000
 
 
 DEFAULT_QUEUE_LIMITS = QueueLimits()
