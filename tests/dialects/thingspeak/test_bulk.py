@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headwater.dialects.thingspeak.bulk import entry_updates, parse_bulk_csv, parse_bulk_json
+from headwater.dialects.thingspeak.field_names import STANDARD
 from headwater.dialects.thingspeak.parse import WriteLimits
 from headwater.errors import BadRequest, NotUtf8, TooLarge
 from headwater.model.entry import EntryUpdate
@@ -126,13 +127,13 @@ def test_a_key_is_known_before_the_updates_take_memory(time_format: str | None) 
     assert message.write_api_key == "K"
     assert most_bytes < 20 * count
     with pytest.raises(TooLarge):
-        message.read_updates(100)
+        message.read_updates(100, STANDARD)
 
 
 def test_a_form_may_stand_in_the_query_too() -> None:
     query = {"time_format": "absolute", "write_api_key": "K", "updates": "1767323045,1"}
-    assert len(parse_bulk_csv(query, b"").read_updates(2)) == 1
-    assert len(parse_bulk_csv(query, b"updates=1767323045,1|1767323046,2").read_updates(2)) == 2
+    assert len(parse_bulk_csv(query, b"").read_updates(2, STANDARD)) == 1
+    assert len(parse_bulk_csv(query, b"updates=1767323045,1|1767323046,2").read_updates(2, STANDARD)) == 2
     with pytest.raises(TooLarge, match="but updates"):
         parse_bulk_csv(query, b"x=" + b"%41" * 30_000)
     with pytest.raises(BadRequest, match="parameters"):
@@ -144,7 +145,7 @@ def test_a_form_may_stand_in_the_query_too() -> None:
 )
 def test_bodies_that_cannot_be_read(body: bytes) -> None:
     with pytest.raises(BadRequest, match="The body must be JSON of the form"):
-        parse_bulk_json(body).read_updates(10)
+        parse_bulk_json(body).read_updates(10, STANDARD)
 
 
 @pytest.mark.parametrize("time_format", ["", "sometimes"])
@@ -156,7 +157,7 @@ def test_csv_needs_to_say_what_its_times_are(time_format: str) -> None:
 @given(st.binary(max_size=200))
 def test_any_body_is_read_or_refused(body: bytes) -> None:
     try:
-        updates = parse_bulk_json(body).read_updates(100)
+        updates = parse_bulk_json(body).read_updates(100, STANDARD)
     except BadRequest:
         return
     assert isinstance(updates, list)
@@ -185,9 +186,9 @@ def test_a_large_body_is_not_made_into_objects(updates: bytes, is_refused: bool)
     try:
         if is_refused:
             with pytest.raises(TooLarge, match="at most 14400"):
-                message.read_updates(14_400)
+                message.read_updates(14_400, STANDARD)
         else:
-            assert len(message.read_updates(14_400)) == 1
+            assert len(message.read_updates(14_400, STANDARD)) == 1
         assert tracemalloc.get_traced_memory()[1] < 20_000_000
     finally:
         tracemalloc.stop()
@@ -195,4 +196,4 @@ def test_a_large_body_is_not_made_into_objects(updates: bytes, is_refused: bool)
 
 def test_text_that_is_none() -> None:
     with pytest.raises(NotUtf8):
-        parse_bulk_json(b'{"updates":[{"field1":"\xff"}]}').read_updates(1)
+        parse_bulk_json(b'{"updates":[{"field1":"\xff"}]}').read_updates(1, STANDARD)

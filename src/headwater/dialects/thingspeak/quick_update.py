@@ -28,6 +28,7 @@ class QuickUpdate(QuickPath):
         self._access = services.access
         self._ingest = services.ingest
         self._entries = services.entries
+        self._update_limits = services.update_limits
         self._limits = limits
         self._clock_ns = clock_ns
         self._endpoint = Endpoint({}, limits.max_message_bytes, Form.TEXT, refusal=REFUSED_WRITE)
@@ -49,7 +50,7 @@ class QuickUpdate(QuickPath):
                 return False
             key = find_key(parameters, headers)
             channel = self._access.channel_of_write_key(key) if key else None
-            if channel is None:
+            if channel is None or self._update_limits.of(channel) is not None:
                 return False
             update = parse_update(parameters, self._limits, names_of(channel.settings))
             if update.created_at_ns is not None:
