@@ -228,6 +228,13 @@ class Server:
         assert secret is not None, page
         return html.unescape(secret[1]), removal[-1]
 
+    def add_account(self, name: str) -> str:
+        """The User API Key of a new account, which the running server knows then."""
+        arguments = ("account", "add", name, "--password-stdin", "--data", self.data)
+        key = headwater(*arguments, stdin=ADMIN_PASSWORD).split()[-1]
+        wait_until(lambda: self.call("GET", "/channels.json", api_key=key).status == 200, what="the account")
+        return key
+
     # -- MQTT, byte by byte ---------------------------------------------------------------------------------
 
     def mqtt_socket(self) -> socket.socket:

@@ -58,6 +58,7 @@ from headwater.services.connect_limits import ConnectLimits
 from headwater.services.deleting import Deleting
 from headwater.services.devices import Devices
 from headwater.services.entries import Entries
+from headwater.services.entry_editing import EntryEditing
 from headwater.services.horizons import Horizons
 from headwater.services.ingest import Ingest, IngestLimits
 from headwater.services.query import Query
@@ -296,6 +297,7 @@ async def open_services(settings: Settings, store: Store) -> AsyncIterator[Servi
             query=query,
             sql=sql,
             entries=entries,
+            editing=EntryEditing(entries, ingest, catalogue, deleting, horizons),
             deleting=deleting,
             refusals=Refusals(),
             registry=worker,

@@ -75,6 +75,7 @@ class House:
             query=self.query,
             sql=unused,
             entries=self.entries,
+            editing=unused,
             deleting=deleting,
             refusals=self.refusals,
             registry=unused,

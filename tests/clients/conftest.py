@@ -90,3 +90,9 @@ def connect(make_client: Connect) -> Connect:
         return made
 
     return connect_one
+
+
+@pytest.fixture(scope="session")
+def stranger(server: Server) -> str:
+    """The User API Key of an account that has nothing to do with the channels of the others."""
+    return server.add_account("stranger")

@@ -286,6 +286,7 @@ class World:
             query=unused,
             sql=unused,
             entries=unused,
+            editing=unused,
             deleting=unused,
             refusals=Refusals(),
             registry=unused,

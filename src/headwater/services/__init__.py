@@ -13,6 +13,7 @@ from headwater.services.connect_limits import ConnectLimits
 from headwater.services.deleting import Deleting
 from headwater.services.devices import Devices
 from headwater.services.entries import Entries
+from headwater.services.entry_editing import EntryEditing
 from headwater.services.horizons import Horizons
 from headwater.services.ingest import Ingest
 from headwater.services.presence import Presence
@@ -36,6 +37,7 @@ class Services:
     query: Query
     sql: Sql
     entries: Entries
+    editing: EntryEditing
     deleting: Deleting
     refusals: Refusals
     registry: RegistryWorker

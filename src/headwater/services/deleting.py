@@ -12,7 +12,7 @@ Whoever makes something of points (a rollup) takes part with a hook, see `Deleti
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import NamedTuple, TypeAlias
 
@@ -82,9 +82,10 @@ class Deleting:
             series = await asyncio.to_thread(self._catalogue.select, wanted)
         await self._delete(wanted.bucket_id, series, start_ns, end_ns)
 
-    async def delete_record(self, key: SeriesKey, at_ns: int) -> None:
-        """Delete the values of all fields of a key at one time. Raises StorageError."""
-        await self._delete(key.bucket_id, list(self._catalogue.of_key(key)), at_ns, at_ns + 1)
+    async def delete_record(self, key: SeriesKey, at_ns: int, fields: Collection[str] | None = None) -> None:
+        """Delete the values of all fields of a key at one time, or those of some fields. Raises StorageError."""
+        series = [one for one in self._catalogue.of_key(key) if fields is None or one.field in fields]
+        await self._delete(key.bucket_id, series, at_ns, at_ns + 1)
 
     async def clear_bucket(self, bucket_id: int) -> None:
         """Delete everything in a bucket. Raises StorageError."""

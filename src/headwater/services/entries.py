@@ -330,6 +330,20 @@ class Entries:
         else:
             receipt.add_callback(write.resolve)
 
+    # -- changing -----------------------------------------------------------------------------------------------
+
+    def era(self, channel_id: int) -> object:
+        """Something that is the same until the channel is cleared. What was found out about an entry before holds for
+        the entry of that time as long as it is."""
+        return self._numbering.get(channel_id)
+
+    async def find(self, channel: Channel, entry_id: int) -> Entry:
+        """The entry with a number. Raises NotFound and StorageError."""
+        found = await self.numbered(channel, entry_id, entry_id, 1)
+        if not found:
+            raise NotFound("The channel has no entry with this number.")
+        return found[-1]
+
     # -- reading ----------------------------------------------------------------------------------------------
 
     async def newest(

@@ -28,6 +28,8 @@ from headwater.services.connect_limits import ConnectLimits
 from headwater.services.deleting import Deleting
 from headwater.services.devices import Devices
 from headwater.services.entries import Entries
+from headwater.services.entry_editing import EntryEditing
+from headwater.services.horizons import Horizons
 from headwater.services.ingest import Ingest, IngestLimits
 from headwater.services.query import Query
 from headwater.services.refusals import Refusals
@@ -71,6 +73,7 @@ async def services(tmp_path: Path) -> AsyncIterator[Services]:
         query=query,
         sql=sql,
         entries=entries,
+        editing=EntryEditing(entries, ingest, catalogue, deleting, Horizons()),
         deleting=deleting,
         refusals=Refusals(),
         registry=worker,

@@ -20,11 +20,14 @@ class Callers:
 
     def channel(self, call: Call) -> Channel:
         """The channel of the path. Raises NotFound."""
-        channel_id = call.path["channel_id"]
-        channel = self._access.channel(int(channel_id)) if _CHANNEL_ID.fullmatch(channel_id) else None
+        channel = self._find(call)
         if channel is None:
             raise NotFound("There is no channel with this id.")
         return channel
+
+    def _find(self, call: Call) -> Channel | None:
+        channel_id = call.path["channel_id"]
+        return self._access.channel(int(channel_id)) if _CHANNEL_ID.fullmatch(channel_id) else None
 
     def readable(self, call: Call) -> Channel:
         """The channel of the path. Raises NotFound, and KeyRefused when this caller may not read it."""
@@ -38,6 +41,32 @@ class Callers:
         channel = self._access.channel_of_write_key(call.key) if call.key else None
         if channel is None:
             raise KeyRefused(REFUSED_WRITE)
+        return channel
+
+    def changeable(self, call: Call) -> Channel:
+        """The channel of the path, of which the call brings the write key, or a key of its owner's. Raises
+        NotAuthenticated without any key, and NotFound in the same words whether there is such a channel."""
+        if not call.key:
+            raise NotAuthenticated("Please send the channel's write key, or the User API Key of its owner, as api_key.")
+        channel = self._find(call)
+        if channel is not None:
+            owner = self.account(call)
+            if owner is not None and owner.id == channel.account_id:
+                return channel
+            if self._access.channel_of_write_key(call.key) == channel:
+                return channel
+        raise NotFound(
+            "There is no channel with this id that this key may change: send its write key, or the User API Key of its "
+            "owner."
+        )
+
+    def owned(self, call: Call) -> Channel:
+        """The channel of the path, of which the call brings a key of its owner's. Raises NotAuthenticated without one
+        of any account, and NotFound in the same words whether there is such a channel."""
+        account = self.signed_in(call)
+        channel = self._find(call)
+        if channel is None or channel.account_id != account.id:
+            raise NotFound("This account has no channel with this id.")
         return channel
 
     def account(self, call: Call) -> Account | None:

@@ -45,7 +45,7 @@ class Call(NamedTuple):
     key: str | None
     form: Form
     body: bytes
-    """What is not among the parameters: only where a path takes more than those."""
+    """Only where a path takes more than parameters."""
 
     def respond(self, body: bytes) -> Response:
         """An answer in the form that was asked for; JSON as a call of a function of the page's, where one is named."""
@@ -80,14 +80,16 @@ class Endpoint:
         form: Form = Form.JSON,
         refusal: bytes | None = None,
         has_own_body: bool = False,
+        keeps_body: bool = False,
     ) -> None:
         """`refusal`: what stands for every error, where clients know nothing else. `has_own_body`: the handler reads
-        the body itself; parameters are those of the query."""
+        the body itself; parameters are those of the query. `keeps_body`: it gets the body besides the parameters."""
         self._handlers = handlers
         self._max_body_bytes = max_body_bytes
         self._form = form
         self._refusal = refusal
         self._has_own_body = has_own_body
+        self._keeps_body = has_own_body or keeps_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
@@ -112,7 +114,7 @@ class Endpoint:
         if len(body) > self._max_body_bytes:
             raise TooLarge(f"The body has {len(body)} bytes; at most {self._max_body_bytes} are taken here.")
         content_type = request.headers.get("content-type", "")
-        own_body = body if self._has_own_body else b""
+        own_body = body if self._keeps_body else b""
         parameters = parse_parameters(request.scope["query_string"], content_type, b"" if self._has_own_body else body)
         key = find_key(parameters, request.headers.raw) or _authorization_key(request.headers.get("authorization", ""))
         return await handler(Call(request.path_params, parameters, key, self._form, own_body))

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from starlette.routing import BaseRoute, Route
 
 from headwater.dialects.thingspeak.channels import Channels
+from headwater.dialects.thingspeak.editing import Editing
 from headwater.dialects.thingspeak.endpoint import REFUSED_WRITE, Endpoint, Handler
 from headwater.dialects.thingspeak.forms import Form
 from headwater.dialects.thingspeak.parse import write_limits
@@ -17,6 +18,7 @@ from headwater.services import Services
 from headwater.settings import Settings
 
 MAX_SETTINGS_BYTES = 65_536
+_CHANGED_IN = (".json", ".xml")
 
 
 def routes(services: Services, settings: Settings) -> Sequence[BaseRoute]:
@@ -43,8 +45,8 @@ def routes(services: Services, settings: Settings) -> Sequence[BaseRoute]:
             "/channels/{channel_id}/bulk_update.csv",
             Endpoint({"POST": writes.bulk_csv}, bulk_bytes, has_own_body=True),
         ),
-        *_of_channels(channels, reads),
-        *_below_channel(reads),
+        *_of_channels(channels),
+        *_below_channel(channels, reads, Editing(services, limits)),
         Route(
             "/channels/{channel_id}/charts/{field}",
             Endpoint(_of_reading(reads.chart), MAX_SETTINGS_BYTES, Form.TEXT),
@@ -53,7 +55,7 @@ def routes(services: Services, settings: Settings) -> Sequence[BaseRoute]:
     ]
 
 
-def _of_channels(channels: Channels, reads: Reads) -> Iterator[Route]:
+def _of_channels(channels: Channels) -> Iterator[Route]:
     """Channels and people, in the two forms that they have."""
     for form in (Form.JSON, Form.XML):
 
@@ -64,21 +66,21 @@ def _of_channels(channels: Channels, reads: Reads) -> Iterator[Route]:
         yield route("/channels", _of_reading(channels.list_own) | {"POST": channels.create})
         yield route("/channels/public", _of_reading(channels.list_public))
         yield route("/channels/{channel_id}", one)
-        yield route("/channels/{channel_id}/feeds", _of_reading(reads.feeds) | {"DELETE": channels.clear})
         yield route("/users/{user}", _of_reading(channels.user))
         yield route("/users/{user}/channels", _of_reading(channels.user_channels))
 
 
-def _below_channel(reads: Reads) -> Iterator[Route]:
-    """Reads in every form. Without an extension, a list is JSON, and what clients without a parser ask for is text.
+def _below_channel(channels: Channels, reads: Reads, editing: Editing) -> Iterator[Route]:
+    """Entries. Without an extension, a list is JSON, and what clients without a parser ask for is text.
 
     Singular aliases (`/feed`, `/field/N`) are all that the Node and Java clients use.
     """
-    for feed in ("feeds", "feed"):
-        yield from _in_forms(f"/{feed}", reads.feeds, Form.JSON)
+    one = {"PUT": editing.edit, "PATCH": editing.edit, "DELETE": editing.delete}
+    for feed, all_entries in (("feeds", {"DELETE": channels.clear}), ("feed", None)):
+        yield from _in_forms(f"/{feed}", reads.feeds, Form.JSON, all_entries)
         yield from _in_forms(f"/{feed}/last_data_age", reads.age, Form.TEXT)
-        yield from _in_forms(f"/{feed}/entry/{{entry}}", reads.entry, Form.TEXT)
-        yield from _in_forms(f"/{feed}/{{entry}}", reads.entry, Form.TEXT)
+        yield from _in_forms(f"/{feed}/entry/{{entry}}", reads.entry, Form.TEXT, one)
+        yield from _in_forms(f"/{feed}/{{entry}}", reads.entry, Form.TEXT, one)
     for field in ("fields", "field"):
         yield from _in_forms(f"/{field}/{{field}}/last_data_age", reads.age, Form.TEXT)
         yield from _in_forms(f"/{field}/{{field}}/{{entry}}", reads.entry, Form.TEXT)
@@ -88,11 +90,17 @@ def _below_channel(reads: Reads) -> Iterator[Route]:
         yield from _in_forms(f"/{status}/last", reads.last_status, Form.JSON)
 
 
-def _in_forms(path: str, handler: Handler, without_extension: Form) -> Iterator[Route]:
-    """A path below a channel with each extension, and without. The last part of the path matches up to its dot."""
+def _in_forms(
+    path: str, handler: Handler, without_extension: Form, changes: Mapping[str, Handler] | None = None
+) -> Iterator[Route]:
+    """A path below a channel with each extension, and without. The last part of the path matches up to its dot.
+    `changes`: other methods by name, with an extension of the forms that channels have."""
     forms = [(form.extension, form) for form in Form if form is not Form.TEXT or without_extension is Form.TEXT]
     for extension, form in (*forms, ("", without_extension)):
-        endpoint = Endpoint(_of_reading(handler), MAX_SETTINGS_BYTES, form)
+        handlers = _of_reading(handler)
+        if changes is not None and extension in _CHANGED_IN:
+            handlers |= changes
+        endpoint = Endpoint(handlers, MAX_SETTINGS_BYTES, form, keeps_body=changes is not None)
         yield Route(f"/channels/{{channel_id}}{path}{extension}", endpoint)
 
 

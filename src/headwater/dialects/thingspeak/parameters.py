@@ -88,6 +88,14 @@ def _parse_json(body: bytes) -> dict[str, str]:
     return parameters
 
 
+def null_names(body: bytes) -> frozenset[str]:
+    """The members of a JSON body that are null, which among parameters are as if not sent. Of a body that was read by
+    `parse_parameters` already."""
+    if body.lstrip()[:1] != b"{":
+        return frozenset()
+    return frozenset(name for name, value in json.loads(body).items() if value is None)
+
+
 def is_encodable(text: str) -> bool:
     """Whether it has no half of a surrogate pair, which JSON can spell and UTF-8 cannot."""
     try:

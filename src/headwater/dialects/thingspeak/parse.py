@@ -7,7 +7,7 @@ channel does not have are passed over; `docs/thingspeak.md`, "What real clients 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, tzinfo
 from urllib.parse import unquote_plus
@@ -16,9 +16,10 @@ from headwater.dialects.thingspeak.field_names import STANDARD, FieldNames
 from headwater.dialects.thingspeak.parameters import JsonNumber, is_true
 from headwater.dialects.thingspeak.times import parse_time_ns, parse_zone
 from headwater.errors import BadRequest, TooLarge
-from headwater.model.entry import EntryUpdate
+from headwater.model.entry import LOCATION, EntryUpdate
 from headwater.registry.entities import ChannelSettings
 from headwater.services.channels import field_texts
+from headwater.services.entry_editing import EntryChange
 from headwater.settings import Settings
 
 _OTHERS = {
@@ -101,6 +102,37 @@ def parse_update(parameters: Mapping[str, str], limits: WriteLimits, names: Fiel
     others = {_OTHERS[name]: str(value) for name, value in parameters.items() if name in _OTHERS}
     _check_sizes(fields, others, limits)
     return _with_others(fields, others, parse_zone(parameters) or UTC)
+
+
+def parse_entry_change(
+    parameters: Mapping[str, str], nulls: Collection[str], limits: WriteLimits, names: FieldNames = STANDARD
+) -> EntryChange:
+    """The parameters of a change of an entry: those of `/update`; what is null, or named in `remove`, goes. `names` are
+    those of the channel's fields.
+
+    Raises TooLarge, and BadRequest for what cannot be changed, and when nothing is named.
+    """
+    if "created_at" in parameters or "created_at" in nulls:
+        raise BadRequest("created_at of an entry cannot change: delete the entry, and send it anew with another time.")
+    update = parse_update(parameters, limits, names)
+    texts: dict[str, str | None] = {f"field{number}": text for number, text in update.fields.items()}
+    texts |= {name: text for name in (*LOCATION, "status") if (text := getattr(update, name)) is not None}
+    listed = [name.strip() for name in parameters.get("remove", "").split(",") if name.strip()]
+    for name in (*listed, *sorted(nulls)):
+        number = names.get(name)
+        known = _OTHERS.get(name) if number is None else f"field{number}"
+        if known is None or known == "created_at":
+            if name in nulls:
+                continue  # a parameter that means nothing here
+            raise BadRequest(f"{name[:32]} in remove is no value of an entry: name field1, status or latitude.")
+        if texts.get(known) is not None:
+            raise BadRequest(f"{known} is both given and to be removed: send one of the two.")
+        texts[known] = None
+    if not texts:
+        raise BadRequest(
+            "Name what is to change: a field, latitude, longitude, elevation or status, or them in remove."
+        )
+    return EntryChange(texts)
 
 
 def json_number_fields(parameters: Mapping[str, str], names: FieldNames = STANDARD) -> frozenset[int]:

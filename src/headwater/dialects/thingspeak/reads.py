@@ -147,11 +147,13 @@ class Reads:
             if not found:
                 raise NotFound("The channel has no entries yet." if number is None else "The field has no values yet.")
         else:
-            entry_id = int(text) if text.isdecimal() and text.isascii() and len(text) <= _MAX_ENTRY_ID_DIGITS else 0
-            found = await entries.numbered(channel, entry_id, entry_id, 1)
-            if not found:
-                raise NotFound("The channel has no entry with this number.")
+            return await entries.find(channel, parse_entry_id(text))
         return found[-1]
+
+
+def parse_entry_id(text: str) -> int:
+    """The number of an entry in a path; 0, which no entry has, for anything else."""
+    return int(text) if text.isdecimal() and text.isascii() and len(text) <= _MAX_ENTRY_ID_DIGITS else 0
 
 
 def _field_of(call: Call, channel: Channel) -> int | None:
