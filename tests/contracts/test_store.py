@@ -197,6 +197,15 @@ def test_newest_keeps_the_latest_rows_within_the_bounds(store: Store) -> None:
     assert len(pairs(store, 1, newest=1000)) == 10
 
 
+def test_oldest_keeps_the_earliest_rows_within_the_bounds(store: Store) -> None:
+    put(store, ValueType.INTEGER, [(1, at_ns, at_ns) for at_ns in reversed(range(10))])
+    assert pairs(store, 1, oldest=0) == []
+    assert pairs(store, 1, oldest=2) == [(0, 0), (1, 1)]
+    assert pairs(store, 1, oldest=2, start_ns=9) == [(9, 9)]
+    assert pairs(store, 1, oldest=2, start_ns=4, end_ns=5) == [(4, 4)]
+    assert len(pairs(store, 1, oldest=1000)) == 10
+
+
 def test_newest_counts_rows_however_often_their_points_were_replaced(store: Store) -> None:
     put(store, ValueType.INTEGER, [(1, at_ns, 0) for at_ns in range(5)])
     put(store, ValueType.INTEGER, [(1, 4, number) for number in range(1000)], new=False)
@@ -457,6 +466,13 @@ class Oracle:
         times = sorted({at for series_id, at in self.points if series_id in ids and within(at, start, end)})
         if newest is not None:
             times = times[len(times) - min(newest, len(times)) :]
+        return self._rows_at(times, ids)
+
+    def oldest_rows(self, ids: list[int], start: int | None, end: int | None, oldest: int) -> dict[str, list[Any]]:
+        times = sorted({at for series_id, at in self.points if series_id in ids and within(at, start, end)})
+        return self._rows_at(times[:oldest], ids)
+
+    def _rows_at(self, times: list[int], ids: list[int]) -> dict[str, list[Any]]:
         return {"at_ns": times} | {str(one): [self.points.get((one, at)) for at in times] for one in ids}
 
     def maxima(self, ids: list[int]) -> dict[int, int]:
@@ -493,6 +509,9 @@ def test_any_history_reads_as_the_oracle_says(name: str, steps: list[tuple[Any, 
                     table = engine.store.rows(ids, start_ns=start, end_ns=end, newest=newest)
                     # repr, because 0.0 == -0.0 and True == 1
                     assert repr(table.to_pydict()) == repr(oracle.rows(*arguments))
+                    if newest is not None:
+                        table = engine.store.rows(ids, start_ns=start, end_ns=end, oldest=newest)
+                        assert repr(table.to_pydict()) == repr(oracle.oldest_rows(ids, start, end, newest))
                 case "maxima":
                     assert engine.store.maxima(*arguments) == oracle.maxima(*arguments)
                 case "delete":

@@ -332,11 +332,6 @@ class Entries:
 
     # -- changing -----------------------------------------------------------------------------------------------
 
-    def era(self, channel_id: int) -> object:
-        """Something that is the same until the channel is cleared. What was found out about an entry before holds for
-        the entry of that time as long as it is."""
-        return self._numbering.get(channel_id)
-
     async def find(self, channel: Channel, entry_id: int) -> Entry:
         """The entry with a number. Raises NotFound and StorageError."""
         found = await self.numbered(channel, entry_id, entry_id, 1)
@@ -359,6 +354,29 @@ class Entries:
             end_ns=end_ns,
             newest=count,
             convert=_read_entries if is_standard else partial(_read_entries, numbers=numbers),
+        )
+
+    async def following(
+        self, channel: Channel, count: int, start_ns: int | None = None, end_ns: int | None = None
+    ) -> tuple[list[Entry], int | None]:
+        """The oldest entries in [start, end), at most so many, and the time from which on the next ones are; None when
+        there are none yet. It costs the same in the middle of a long history as at its beginning. Raises
+        StorageError."""
+
+        def convert(rows: Rows) -> tuple[list[Entry], int | None]:
+            if len(rows.at_ns) <= count:
+                return _read_entries(rows), None
+            # Behind the last of these, and not where the next one is: others may get times between them.
+            first = Rows(rows.at_ns[:count], {column: values[:count] for column, values in rows.columns.items()})
+            return _read_entries(first), first.at_ns[-1] + 1
+
+        return await self._query.rows(
+            channel_key(channel.id),
+            _ALL_COLUMNS,
+            start_ns=start_ns,
+            end_ns=end_ns,
+            oldest=count + 1,
+            convert=convert,
         )
 
     async def newest_with(self, channel: Channel, number: int) -> list[Entry]:

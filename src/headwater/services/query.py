@@ -236,6 +236,7 @@ class Query:
         start_ns: int | None = None,
         end_ns: int | None = None,
         newest: int | None = None,
+        oldest: int | None = None,
     ) -> Rows: ...
 
     @overload
@@ -247,6 +248,7 @@ class Query:
         start_ns: int | None = None,
         end_ns: int | None = None,
         newest: int | None = None,
+        oldest: int | None = None,
         convert: Callable[[Rows], T],
     ) -> T: ...
 
@@ -258,21 +260,23 @@ class Query:
         start_ns: int | None = None,
         end_ns: int | None = None,
         newest: int | None = None,
+        oldest: int | None = None,
         convert: Callable[[Rows], Any] = lambda rows: rows,
     ) -> Any:
         """Values of several fields of one series key, one row for each time at which any of them has a value.
 
-        `start_ns` inclusive, `end_ns` exclusive; `newest` keeps only that many latest rows; `convert` makes the answer
-        of them, in the reader's thread: thousands of rows would hold up the event loop.
+        `start_ns` inclusive, `end_ns` exclusive; `newest` keeps only that many latest rows, `oldest` that many earliest
+        ones; `convert` makes the answer of them, in the reader's thread: thousands of rows would hold up the event
+        loop.
         """
         ids = {column: self._catalogue.find(key, *column) for column in columns}
         known = {column: series_id for column, series_id in ids.items() if series_id is not None}
-        if not known or newest == 0:
+        if not known or newest == 0 or oldest == 0:
             return convert(Rows([], {column: [] for column in columns}))
         start_ns = self._horizons.start_ns(key.bucket_id, start_ns)
 
         def read(stop: Cancellation) -> Any:
-            table = self._rows(list(known.values()), start_ns, end_ns, newest, stop)
+            table = self._rows(list(known.values()), start_ns, end_ns, newest, stop, oldest)
             missing: list[Value | None] = [None] * table.num_rows
             values = {
                 column: missing if series_id is None else table.column(str(series_id)).to_pylist()
@@ -327,11 +331,15 @@ class Query:
         end_ns: int | None,
         newest: int | None,
         stop: Cancellation,
+        oldest: int | None = None,
     ) -> pa.Table:
         """Rows of the store, of which it never makes more than one too many."""
         most_rows = self._limits.max_rows + 1
-        newest = most_rows if newest is None else min(newest, most_rows)
-        found = self._store.rows(series_ids, start_ns=start_ns, end_ns=end_ns, newest=newest, stop=stop)
+        if oldest is not None:
+            oldest = min(oldest, most_rows)
+        else:
+            newest = most_rows if newest is None else min(newest, most_rows)
+        found = self._store.rows(series_ids, start_ns=start_ns, end_ns=end_ns, newest=newest, oldest=oldest, stop=stop)
         if found.num_rows == most_rows:
             raise self._too_many_rows()
         return found

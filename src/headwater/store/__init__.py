@@ -116,11 +116,13 @@ class Store(Protocol):
         start_ns: int | None = None,
         end_ns: int | None = None,
         newest: int | None = None,
+        oldest: int | None = None,
         stop: Cancellation | None = None,
     ) -> pa.Table:
         """Points of the given series, pivoted: one row for each time at which any of them has a value.
 
-        Args: `start_ns` inclusive, `end_ns` exclusive; `newest` (0 or more) keeps only that many latest rows.
+        Args: `start_ns` inclusive, `end_ns` exclusive; `newest` (0 or more) keeps only that many latest rows, `oldest`
+        that many earliest ones; not both.
         Returns columns `at_ns` (int64, ascending) and one per series named by `str(series_id)` in the given order
         (an id given twice counts once), typed by `ARROW_TYPES`, null where a series has no value at that time. An
         id that is not in the catalogue gives a column of type null.

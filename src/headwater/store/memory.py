@@ -51,6 +51,7 @@ class MemoryStore:
         start_ns: int | None = None,
         end_ns: int | None = None,
         newest: int | None = None,
+        oldest: int | None = None,
         stop: Cancellation | None = None,
     ) -> pa.Table:
         if stop is not None:
@@ -67,6 +68,8 @@ class MemoryStore:
         times = sorted({at_ns for column in columns.values() for at_ns in column})
         if newest is not None:
             times = times[max(0, len(times) - newest) :]
+        if oldest is not None:
+            times = times[:oldest]
         table = {"at_ns": pa.array(times, pa.int64())}
         for series_id in wanted:
             arrow_type = ARROW_TYPES[types[series_id]] if series_id in types else pa.null()

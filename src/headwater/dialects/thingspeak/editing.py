@@ -12,7 +12,7 @@ from headwater.dialects.thingspeak.parameters import null_names
 from headwater.dialects.thingspeak.parse import WriteLimits, parse_entry_change
 from headwater.dialects.thingspeak.reads import parse_entry_id
 from headwater.dialects.thingspeak.render import render_update, to_json
-from headwater.dialects.thingspeak.times import parse_zone
+from headwater.dialects.thingspeak.times import parse_precision, parse_zone
 from headwater.dialects.thingspeak.xml import to_xml
 from headwater.model.entry import Entry
 from headwater.registry.entities import Channel
@@ -32,14 +32,20 @@ class Editing:
         channel = self._callers.changeable(call)
         change = parse_entry_change(call.parameters, null_names(call.body), self._limits, names_of(channel.settings))
         entry_id = parse_entry_id(call.path["entry"])
-        return self._show(call, channel, await self._services.editing.edit(channel, entry_id, change))
+        precision = parse_precision(call.parameters)
+        entry = await self._services.editing.edit(channel, entry_id, change)
+        return _show(call, channel, entry, precision)
 
     async def delete(self, call: Call) -> Response:
         """Answers the entry as it was."""
         channel = self._callers.changeable(call)
         entry_id = parse_entry_id(call.path["entry"])
-        return self._show(call, channel, await self._services.editing.delete(channel, entry_id))
+        precision = parse_precision(call.parameters)
+        entry = await self._services.editing.delete(channel, entry_id)
+        return _show(call, channel, entry, precision)
 
-    def _show(self, call: Call, channel: Channel, entry: Entry) -> Response:
-        shown = render_update(channel.id, entry, parse_zone(call.parameters), shown=channel.settings.numbers)
-        return call.respond(to_xml("feed", shown) if call.form is Form.XML else to_json(shown))
+
+def _show(call: Call, channel: Channel, entry: Entry, precision: int) -> Response:
+    zone, numbers = parse_zone(call.parameters), channel.settings.numbers
+    shown = render_update(channel.id, entry, zone, shown=numbers, precision=precision)
+    return call.respond(to_xml("feed", shown) if call.form is Form.XML else to_json(shown))

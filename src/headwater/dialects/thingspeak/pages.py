@@ -14,7 +14,13 @@ from typing import Any, NamedTuple
 from headwater.dialects.thingspeak.aggregation import Bucket, round_text
 from headwater.dialects.thingspeak.forms import Form
 from headwater.dialects.thingspeak.read_query import ReadQuery
-from headwater.dialects.thingspeak.render import render_feed_channel, render_time, render_update, to_json
+from headwater.dialects.thingspeak.render import (
+    render_feed_channel,
+    render_fraction,
+    render_time,
+    render_update,
+    to_json,
+)
 from headwater.dialects.thingspeak.xml import to_xml
 from headwater.model.entry import FIELD_NUMBERS, Entry
 from headwater.registry.entities import Channel
@@ -29,6 +35,10 @@ class Page(NamedTuple):
     columns: Sequence[str]
     """The names of the rows' parts, which CSV has once."""
     rows: Sequence[Row]
+    is_part: bool = False
+    """Of a channel that is read part by part."""
+    next_cursor: str | None = None
+    """Where the next part begins; None for the last one."""
 
 
 def feed_page(
@@ -87,10 +97,14 @@ def _rows_page(
 
 def _time_writer(query: ReadQuery, form: Form) -> Callable[[int], str]:
     if form is not Form.CSV:
-        return lambda at_ns: render_time(at_ns, query.zone)
-    zone = query.zone or UTC
-    pattern = "%Y-%m-%d %H:%M:%S UTC" if query.zone is None else "%Y-%m-%d %H:%M:%S %z"
-    return lambda at_ns: datetime.fromtimestamp(at_ns // 1_000_000_000, UTC).astimezone(zone).strftime(pattern)
+        return lambda at_ns: render_time(at_ns, query.zone, query.precision)
+    zone, ending = query.zone or UTC, " UTC" if query.zone is None else " %z"
+
+    def write_csv_time(at_ns: int) -> str:
+        at = datetime.fromtimestamp(at_ns // 1_000_000_000, UTC).astimezone(zone)
+        return at.strftime(f"%Y-%m-%d %H:%M:%S{render_fraction(at_ns, query.precision)}{ending}")
+
+    return write_csv_time
 
 
 # -- forms --------------------------------------------------------------------------------------------------------
@@ -100,10 +114,13 @@ def render_page(page: Page, form: Form) -> bytes:
     """A channel with its rows."""
     if form is Form.CSV:
         return _to_csv(page)
+    ending = {"next_cursor": page.next_cursor} if page.is_part else {}
     if form is Form.XML:
         # Rails shows the number that a row has in its database; here there is none.
-        return to_xml("channel", {**(page.channel or {}), "feeds": [{**row, "id": None} for row in page.rows]})
-    return to_json({"channel": page.channel, "feeds": page.rows})
+        return to_xml(
+            "channel", {**(page.channel or {}), "feeds": [{**row, "id": None} for row in page.rows], **ending}
+        )
+    return to_json({"channel": page.channel, "feeds": page.rows, **ending})
 
 
 def render_single(page: Page, form: Form) -> bytes:

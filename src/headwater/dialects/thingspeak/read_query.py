@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, tzinfo
 from typing import NamedTuple
 
 from headwater.dialects.thingspeak.aggregation import Aggregation, parse_aggregation, parse_number
 from headwater.dialects.thingspeak.parameters import is_true, parse_int
-from headwater.dialects.thingspeak.times import parse_time_ns, parse_zone
+from headwater.dialects.thingspeak.times import decimals_of, parse_precision, parse_time_ns, parse_zone
+from headwater.errors import BadRequest
+from headwater.model.series import INTEGER_MAX, INTEGER_MIN
 
 
 class ReadQuery(NamedTuple):
@@ -29,8 +32,11 @@ class ReadQuery(NamedTuple):
     aggregation: Aggregation | None = None
     first_entry_id: int | None = None
     last_entry_id: int | None = None
+    precision: int = 0
+    """How many decimals of a second times are shown with."""
 
 
+_CURSOR = re.compile(r"t-?[0-9]{1,19}", re.ASCII)
 DEFAULT_RESULTS = 100
 MAX_DECIMALS = 15
 """More a number does not have."""
@@ -45,7 +51,8 @@ def parse_read_query(parameters: Mapping[str, str], now_ns: int, max_results: in
         start_ns = parse_time_ns(parameters["start"], zone or UTC)
     if "end" in parameters:
         last_ns = parse_time_ns(parameters["end"], zone or UTC)
-        end_ns = None if last_ns is None else last_ns + 1_000_000_000  # the whole second `end` names is included
+        # The whole second that `end` names is included, or millisecond, whatever it names.
+        end_ns = None if last_ns is None else last_ns + 10 ** (9 - decimals_of(parameters["end"]))
     default = DEFAULT_RESULTS if start_ns is None and end_ns is None else max_results
     results = parse_int(parameters.get("results"))
     return ReadQuery(
@@ -62,7 +69,33 @@ def parse_read_query(parameters: Mapping[str, str], now_ns: int, max_results: in
         parse_aggregation(parameters),
         parse_int(parameters.get("start_entry_id")),
         parse_int(parameters.get("end_entry_id")),
+        parse_precision(parameters),
     )
+
+
+def parse_part_query(parameters: Mapping[str, str], now_ns: int, max_results: int) -> ReadQuery:
+    """The parameters of a read that goes through a whole channel part by part: `start_ns` is where `cursor` says that
+    this part begins. Raises BadRequest for a cursor that none of our answers had, and for what goes against it."""
+    query = parse_read_query(parameters, now_ns, max_results)
+    if query.aggregation or query.first_entry_id is not None or query.last_entry_id is not None:
+        raise BadRequest(
+            "cursor gives entries one by one, in the order of their times: leave out timescale, sum, average and "
+            "median, and start_entry_id and end_entry_id."
+        )
+    results = parse_int(parameters.get("results"))
+    query = query._replace(results=max_results if results is None else max(1, min(results, max_results)))
+    text = parameters.get("cursor", "").strip()
+    if not text:
+        return query
+    if not _CURSOR.fullmatch(text) or not INTEGER_MIN <= int(text[1:]) <= INTEGER_MAX:
+        raise BadRequest("This cursor is none: send the one of the answer before, or an empty one to begin.")
+    at_ns = int(text[1:])
+    return query._replace(start_ns=at_ns if query.start_ns is None else max(at_ns, query.start_ns))
+
+
+def render_cursor(at_ns: int) -> str:
+    """What stands for the part of a channel from a time on."""
+    return f"t{at_ns:d}"
 
 
 def _decimals(text: str | None) -> int | None:

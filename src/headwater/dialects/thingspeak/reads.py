@@ -22,7 +22,7 @@ from headwater.dialects.thingspeak.pages import (
     render_single,
     status_page,
 )
-from headwater.dialects.thingspeak.read_query import ReadQuery, parse_read_query
+from headwater.dialects.thingspeak.read_query import ReadQuery, parse_part_query, parse_read_query, render_cursor
 from headwater.errors import NotFound
 from headwater.model.entry import FIELD_NUMBERS, Entry
 from headwater.registry.entities import Channel
@@ -32,6 +32,8 @@ RENDERED_AT_ONCE = 200
 """Entries (of eight fields) that are rendered on the event loop; more are rendered beside it."""
 _DAY_NS = 86_400_000_000_000
 _MAX_ENTRY_ID_DIGITS = 18
+_NEXT_CURSOR = "Headwater-Next-Cursor"
+"""For forms that have no place for it; missing from the last part's answer."""
 _CHART_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'",
     "Referrer-Policy": "no-referrer",  # a key may stand in the address
@@ -52,15 +54,28 @@ class Reads:
     async def feeds(self, call: Call) -> Response:
         channel = self._callers.readable(call)
         number = _field_of(call, channel)
-        query = parse_read_query(call.parameters, self._clock_ns(), self._max_results)
-        entries = await self._read(channel, query)
+        is_part = "cursor" in call.parameters
+        cursor: str | None = None
+        if is_part:
+            query = parse_part_query(call.parameters, self._clock_ns(), self._max_results)
+            span = query.start_ns, query.end_ns
+            entries, next_ns = await self._services.entries.following(channel, query.results, *span)
+            cursor = None if next_ns is None else render_cursor(next_ns)
+        else:
+            query = parse_read_query(call.parameters, self._clock_ns(), self._max_results)
+            entries = await self._read(channel, query)
         numbers = sorted(channel.settings.fields) if number is None else [number]
         last_entry_id = self._services.entries.last_entry_id(channel.id)
 
         def page() -> Page:
-            return feed_page(channel, last_entry_id, _shown(entries, numbers, query), numbers, query, call.form)
+            shown = _shown(entries, numbers, query)
+            whole = feed_page(channel, last_entry_id, shown, numbers, query, call.form)
+            return whole._replace(is_part=is_part, next_cursor=cursor)
 
-        return await self._render(call, page, len(entries) * max(1, len(numbers) // len(FIELD_NUMBERS)))
+        response = await self._render(call, page, len(entries) * max(1, len(numbers) // len(FIELD_NUMBERS)))
+        if cursor is not None:
+            response.headers.update({_NEXT_CURSOR: cursor, "Access-Control-Expose-Headers": _NEXT_CURSOR})
+        return response
 
     async def statuses(self, call: Call) -> Response:
         channel = self._callers.readable(call)

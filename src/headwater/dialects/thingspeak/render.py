@@ -19,15 +19,22 @@ from headwater.model.entry import FIELD_NUMBERS, Entry
 from headwater.registry.entities import Account, Channel, ChannelSettings
 
 Json = dict[str, Any]
+_SECONDS_END = len("2026-01-02T03:04:05")
 
 
 def to_json(value: object) -> bytes:
     return msgspec.json.encode(value)
 
 
-def render_time(at_ns: int, zone: tzinfo | None = None) -> str:
-    """Nanoseconds since the epoch as ThingSpeak writes times."""
-    return _render_datetime(datetime.fromtimestamp(at_ns // 1_000_000_000, UTC), zone)
+def render_time(at_ns: int, zone: tzinfo | None = None, precision: int = 0) -> str:
+    """Nanoseconds since the epoch as ThingSpeak writes times; with so many decimals of the second."""
+    text = _render_datetime(datetime.fromtimestamp(at_ns // 1_000_000_000, UTC), zone)
+    return f"{text[:_SECONDS_END]}{render_fraction(at_ns, precision)}{text[_SECONDS_END:]}" if precision else text
+
+
+def render_fraction(at_ns: int, precision: int) -> str:
+    """The decimals of the second, with their point; cut off, not rounded: no time is shown that is not yet."""
+    return f".{at_ns % 1_000_000_000:09d}"[: precision + 1] if precision else ""
 
 
 def _render_datetime(at: datetime, zone: tzinfo | None = None) -> str:
@@ -45,6 +52,7 @@ def render_update(
     zone: tzinfo | None = None,
     numbers: Collection[int] = frozenset(),
     shown: Iterable[int] = FIELD_NUMBERS,
+    precision: int = 0,
 ) -> Json:
     """The entry as `/update.json` answers it and as MQTT subscribers get it.
 
@@ -53,7 +61,7 @@ def render_update(
     fields = {f"field{n}": _echo(entry.fields.get(n), n in numbers) for n in shown}
     return {
         "channel_id": channel_id,
-        "created_at": render_time(entry.at_ns, zone),
+        "created_at": render_time(entry.at_ns, zone, precision),
         "entry_id": entry.entry_id,
         **fields,
         **_location(entry),

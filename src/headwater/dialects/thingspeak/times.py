@@ -7,10 +7,15 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from headwater.errors import BadRequest
+
 # A '+' that was not percent-encoded arrives as a space: "2026-01-02T03:04:05 01:00" means "+01:00".
 _LOST_PLUS = re.compile(r"(.*\d\d:\d\d(?::\d\d(?:\.\d+)?)?) (\d\d:?\d\d)")
 _SECONDS = re.compile(r"[0-9]{9,10}(?:\.[0-9]{1,9})?", re.ASCII)
 """Since 1970: from 1973 to 2286. Fewer digits are a year or a date."""
+_FRACTION = re.compile(r"\d\d[.,](\d+)")
+"""Of a second, in a time that could be read."""
+_PRECISIONS = {"": 0, "s": 0, "ms": 3, "us": 6, "ns": 9}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -30,6 +35,20 @@ def parse_zone(parameters: Mapping[str, str]) -> tzinfo | None:
         return timezone(timedelta(minutes=round(float(parameters["offset"]) * 60)))
     except (KeyError, ValueError, OverflowError):
         return None
+
+
+def parse_precision(parameters: Mapping[str, str]) -> int:
+    """How many decimals of a second `precision` asks for; none without it. Raises BadRequest."""
+    try:
+        return _PRECISIONS[parameters.get("precision", "").strip()]
+    except KeyError:
+        raise BadRequest("precision must be s, ms, us or ns.") from None
+
+
+def decimals_of(text: str) -> int:
+    """How many decimals of a second a time has."""
+    found = _FRACTION.search(text)
+    return min(len(found[1]), 9) if found else 0
 
 
 def parse_any_time_ns(text: str, zone: tzinfo) -> int | None:
@@ -53,4 +72,7 @@ def parse_time_ns(text: str, zone: tzinfo) -> int | None:
         since_epoch = at - _EPOCH
     except (ValueError, OverflowError):
         return None
-    return ((since_epoch.days * 86_400 + since_epoch.seconds) * 1_000_000 + since_epoch.microseconds) * 1_000
+    whole_us = (since_epoch.days * 86_400 + since_epoch.seconds) * 1_000_000 + since_epoch.microseconds
+    found = _FRACTION.search(text)
+    # A datetime cuts off what comes behind microseconds.
+    return whole_us * 1_000 + (int(found[1][6:9].ljust(3, "0")) if found else 0)

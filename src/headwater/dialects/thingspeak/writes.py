@@ -15,7 +15,7 @@ from headwater.dialects.thingspeak.endpoint import REFUSED_WRITE, Call, KeyRefus
 from headwater.dialects.thingspeak.field_names import names_of
 from headwater.dialects.thingspeak.parse import WriteLimits, json_number_fields, parse_update
 from headwater.dialects.thingspeak.render import render_update
-from headwater.dialects.thingspeak.times import parse_zone
+from headwater.dialects.thingspeak.times import parse_precision, parse_zone
 from headwater.dialects.thingspeak.xml import to_xml
 from headwater.errors import BadRequest, Conflict, NotAuthenticated, NotFound, TooManyRequests
 from headwater.model.entry import Entry, EntryUpdate
@@ -50,14 +50,17 @@ class Writes:
         return Response(str(entry.entry_id), media_type="text/plain")
 
     async def update_json(self, call: Call) -> Response:
+        precision = parse_precision(call.parameters)
         channel, entry = await self._write(call)
         numbers = json_number_fields(call.parameters, names_of(channel.settings))
         zone, shown = parse_zone(call.parameters), channel.settings.numbers
-        return json_response(render_update(channel.id, entry, zone, numbers, shown))
+        return json_response(render_update(channel.id, entry, zone, numbers, shown, precision))
 
     async def update_xml(self, call: Call) -> Response:
+        precision = parse_precision(call.parameters)
         channel, entry = await self._write(call)
-        row = render_update(channel.id, entry, parse_zone(call.parameters), shown=channel.settings.numbers)
+        zone, shown = parse_zone(call.parameters), channel.settings.numbers
+        row = render_update(channel.id, entry, zone, shown=shown, precision=precision)
         row |= {name: row.pop(name) for name in _LATER_IN_XML}
         return call.respond(to_xml("feed", row))
 

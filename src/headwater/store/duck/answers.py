@@ -18,6 +18,7 @@ import pyarrow as pa
 from headwater.model.series import ValueType
 from headwater.store import ARROW_TYPES
 from headwater.store.aggregates import Aggregate, answer_schema
+from headwater.store.duck.layout import Part
 from headwater.store.duck.reading import Selection, reach, rows_sql, stacked_sql
 from headwater.store.duck.recent import Points
 from headwater.store.duck.windowing import begin_of, grouped_sql, windows_sql
@@ -66,19 +67,52 @@ def read_rows(
             found = side_by_side(points, types, newest)
         if found.num_rows >= newest or start_ns == first_ns:
             return found
-        span_ns *= min(64, max(8, 2 * newest // found.num_rows)) if found.num_rows else 64
+        span_ns *= _larger(newest, found.num_rows)
+
+
+def read_oldest_rows(
+    cursor: duckdb.DuckDBPyConnection, wanted: Sequence[Selection], oldest: int, series: int
+) -> pa.Table:
+    """The first so many rows of series that exist, with columns in any order. `oldest` is not 0; `series` as for
+    `read_rows`. Only as long a time is read as is likely to have them: the middle of a long history costs no more than
+    its beginning."""
+    types = {series_id: one.type for one in wanted for series_id in one.series_ids or ()}
+    span = reach(wanted)
+    if span is None:
+        return empty_rows(types)
+    first_ns, last_ns = span
+    near = [part for one in wanted for part in one.parts if part.rows and part.overlaps(first_ns, last_ns + 1)]
+    span_ns = _span_of_rows(sorted(near, key=lambda part: part.first_ns), oldest, series)
+    while True:
+        end_ns = first_ns + span_ns if span_ns < (last_ns - first_ns) // 2 else last_ns + 1
+        early = [one._replace(end_ns=min(one.end_ns, end_ns)) for one in wanted]
+        found = cursor.sql(rows_sql(early, oldest, are_oldest=True)).to_arrow_table()
+        if found.num_rows >= oldest or end_ns > last_ns:
+            return found
+        span_ns *= _larger(oldest, found.num_rows)
+
+
+def _larger(most: int, found: int) -> int:
+    """How many times as long a time to look through, when one had fewer rows than were wanted."""
+    return min(64, max(8, 2 * most // found)) if found else 64
 
 
 def _likely_span_ns(wanted: Sequence[Selection], newest: int, series: int) -> int:
     """In how long a time before the last there will be so many rows, if all series have about as many points."""
+    parts = sorted((part for one in wanted for part in one.parts if part.rows), key=lambda part: -part.last_ns)
+    return _span_of_rows(parts, newest, series)
+
+
+def _span_of_rows(parts: Iterable[Part], most: int, series: int) -> int:
+    """In how long a time of the first of these parts there will be so many rows."""
     rows, spans = 0, []
-    for part in sorted((part for one in wanted for part in one.parts if part.rows), key=lambda part: -part.last_ns):
+    for part in parts:
         rows += part.rows
         spans.append((part.first_ns, part.last_ns))
-        if rows >= newest * series:
+        if rows >= most * series:
             break
     span_ns = max(last for _, last in spans) - min(first for first, _ in spans) + 1
-    return int(span_ns / rows * newest * series * _MARGIN) + 1
+    return int(span_ns / rows * most * series * _MARGIN) + 1
 
 
 def _few_points(
@@ -96,11 +130,14 @@ def _few_points(
     return points
 
 
-def side_by_side(points: Points, types: Mapping[int, ValueType], newest: int | None) -> pa.Table:
-    """The rows of these points, or so many of the newest."""
+def side_by_side(
+    points: Points, types: Mapping[int, ValueType], newest: int | None, oldest: int | None = None
+) -> pa.Table:
+    """The rows of these points, or so many of the newest or the oldest."""
     times = sorted(set().union(*points.values()))
     if newest is not None:
         times = times[-newest:]
+    times = times[:oldest]
     arrays = [pa.array(times, pa.int64())]
     arrays += [pa.array(map(points[n].get, times), ARROW_TYPES[value_type]) for n, value_type in types.items()]
     return pa.table(arrays, ["at_ns", *map(str, types)])

@@ -230,29 +230,33 @@ def _where(part: Part, wanted: Selection) -> str:
     return f" WHERE {' AND '.join(conditions)}" if conditions else ""
 
 
-def rows_sql(wanted: Sequence[Selection], newest: int | None) -> str:
+def rows_sql(wanted: Sequence[Selection], most: int | None, *, are_oldest: bool = False) -> str:
     """The rows of `Store.rows` for series that exist, as columns `at_ns` and one per series.
 
-    With `newest`, of each type only as many points as could be needed are turned into rows: that many of each series.
+    With `most`, that many of the newest, or of the oldest. Of each type only as many points as could be needed are
+    turned into rows then: that many of each series.
     """
     ids = [series_id for one in wanted for series_id in one.series_ids or ()]
     if len(ids) == 1:  # its points are the rows already, and to group them takes as long as to find them
         rows = f'SELECT at_ns, value AS "{ids[0]:d}" FROM ({points_sql(wanted[0])})'  # noqa: S608 - numbers only, here and below
-        return f"{_latest_sql(rows, newest)} ORDER BY at_ns"
+        return f"{_limited_sql(rows, most, are_oldest)} ORDER BY at_ns"
     columns, sources = ["at_ns"], []
     for one in wanted:
         assert one.series_ids is not None
         value = f"value_{one.type.name.lower()}"
         columns += [f'any_value({value}) FILTER (series_id = {n:d}) AS "{n:d}"' for n in one.series_ids]
         source = f"SELECT series_id, at_ns, value AS {value} FROM ({points_sql(one)})"  # noqa: S608
-        sources.append(_latest_sql(source, newest and newest * len(one.series_ids)))
+        sources.append(_limited_sql(source, most and most * len(one.series_ids), are_oldest))
     rows = f"SELECT {', '.join(columns)} FROM ({' UNION ALL BY NAME '.join(sources)}) GROUP BY at_ns"  # noqa: S608
-    return f"{_latest_sql(rows, newest)} ORDER BY at_ns"
+    return f"{_limited_sql(rows, most, are_oldest)} ORDER BY at_ns"
 
 
-def _latest_sql(source: str, newest: int | None) -> str:
-    """So many rows with the latest `at_ns`, or all of them, in any order."""
-    return source if newest is None else f"SELECT * FROM ({source} ORDER BY at_ns DESC LIMIT {newest:d})"  # noqa: S608
+def _limited_sql(source: str, most: int | None, are_oldest: bool) -> str:
+    """So many rows with the latest or the earliest `at_ns`, or all of them, in any order."""
+    if most is None:
+        return source
+    order = "" if are_oldest else " DESC"
+    return f"SELECT * FROM ({source} ORDER BY at_ns{order} LIMIT {most:d})"  # noqa: S608 - integers and a word of ours
 
 
 def maxima_sql(wanted: Selection) -> str:

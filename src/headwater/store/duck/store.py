@@ -26,7 +26,7 @@ from headwater.model.series import Series, SeriesKey, ValueType
 from headwater.store import MAX_WINDOW_ROWS, Batch
 from headwater.store.aggregates import Aggregate, answer_schema, checked, common_type, too_many_rows
 from headwater.store.cancellation import Cancellation
-from headwater.store.duck.answers import empty_rows, read_rows, read_windows, side_by_side
+from headwater.store.duck.answers import empty_rows, read_oldest_rows, read_rows, read_windows, side_by_side
 from headwater.store.duck.errors import engine_errors
 from headwater.store.duck.files import open_database
 from headwater.store.duck.incoming import SERIES_SCHEMA, Incoming, points_schema, points_table, series_table
@@ -186,17 +186,18 @@ class DuckStore:
         start_ns: int | None = None,
         end_ns: int | None = None,
         newest: int | None = None,
+        oldest: int | None = None,
         stop: Cancellation | None = None,
     ) -> pa.Table:
         self._tables.check_open()
         wanted = list(dict.fromkeys(series_ids))
         types = self._types_of(wanted)
-        if not types or newest == 0:
+        if not types or newest == 0 or oldest == 0:
             found = empty_rows(types)
         else:
             if stop is not None:
                 stop.check()
-            found = self._rows(types, start_ns, end_ns, newest, stop)
+            found = self._rows(types, start_ns, end_ns, newest, oldest, stop)
         columns = {"at_ns": found.column("at_ns")}
         for series_id in wanted:
             name = str(series_id)
@@ -209,14 +210,17 @@ class DuckStore:
         start_ns: int | None,
         end_ns: int | None,
         newest: int | None,
+        oldest: int | None,
         stop: Cancellation | None,
     ) -> pa.Table:
         """The rows of series with these types, of which there are some."""
         points = self._recent.find(types, start_ns, end_ns, newest)
         if points is not None:
-            return side_by_side(points, types, newest)
+            return side_by_side(points, types, newest, oldest)
 
         def read(cursor: duckdb.DuckDBPyConnection, wanted: list[Selection]) -> pa.Table:
+            if oldest is not None:
+                return read_oldest_rows(cursor, wanted, oldest, len(self._types))
             return read_rows(cursor, wanted, newest, len(self._types))
 
         return self._read("read points", Wanted(types, start_ns, end_ns), read, stop)
