@@ -82,7 +82,6 @@ _STATUS = Column("status", str)
 
 
 def _columns_of(numbers: Iterable[int]) -> tuple[Column, ...]:
-    """Of entries with these fields."""
     texts = (*(_FIELDS[number] for number in numbers), *_LOCATION.values())
     return (_ENTRY_ID_COLUMN, _STATUS, *(column for one in texts for column in (one.number, one.text)))
 
@@ -349,11 +348,11 @@ class Entries:
         is_standard = numbers is FIELD_NUMBERS
         return await self._query.rows(
             channel_key(channel.id),
-            _STANDARD_COLUMNS if is_standard else _columns_of(numbers),
+            entry_columns(numbers),
             start_ns=start_ns,
             end_ns=end_ns,
             newest=count,
-            convert=_read_entries if is_standard else partial(_read_entries, numbers=numbers),
+            convert=partial(read_entries, numbers=numbers),
         )
 
     async def following(
@@ -365,14 +364,14 @@ class Entries:
 
         def convert(rows: Rows) -> tuple[list[Entry], int | None]:
             if len(rows.at_ns) <= count:
-                return _read_entries(rows), None
+                return read_entries(rows), None
             # Behind the last of these, and not where the next one is: others may get times between them.
             first = Rows(rows.at_ns[:count], {column: values[:count] for column, values in rows.columns.items()})
-            return _read_entries(first), first.at_ns[-1] + 1
+            return read_entries(first), first.at_ns[-1] + 1
 
         return await self._query.rows(
             channel_key(channel.id),
-            _ALL_COLUMNS,
+            ENTRY_COLUMNS,
             start_ns=start_ns,
             end_ns=end_ns,
             oldest=count + 1,
@@ -446,7 +445,8 @@ class Entries:
 _NOTHING_ELSE = (None, None, None, None)
 
 
-def _read_entries(rows: Rows, numbers: Iterable[int] = FIELD_NUMBERS) -> list[Entry]:
+def read_entries(rows: Rows, numbers: Iterable[int]) -> list[Entry]:
+    """The entries of rows with the columns of these fields, in their order."""
     fields = {number: _FIELDS[number].read(rows) for number in numbers}
     location = [_LOCATION[name].read(rows) for name in LOCATION]
     entry_ids, statuses = rows.columns[_ENTRY_ID_COLUMN], rows.columns[_STATUS]

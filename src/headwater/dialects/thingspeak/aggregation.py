@@ -19,7 +19,7 @@ from typing import NamedTuple
 from headwater.dialects.thingspeak.parameters import parse_int
 from headwater.model.entry import Entry
 
-_MINUTE_NS = 60_000_000_000
+MINUTE_NS = 60_000_000_000
 _MINUTES = (10, 15, 20, 30, 60, 240, 720, 1440)
 _NUMBER = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]+)?", re.ASCII)
 
@@ -54,7 +54,7 @@ def parse_aggregation(parameters: Mapping[str, str]) -> Aggregation | None:
         text = parameters.get(method, "").strip()
         minutes = 1440 if text == "daily" else parse_int(text)
         if minutes in _MINUTES:
-            return Aggregation(method, minutes * _MINUTE_NS)
+            return Aggregation(method, minutes * MINUTE_NS)
     return None
 
 

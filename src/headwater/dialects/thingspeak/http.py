@@ -6,9 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from starlette.routing import BaseRoute, Route
 
+from headwater.dialects.thingspeak.aggregation import Method
 from headwater.dialects.thingspeak.channels import Channels
 from headwater.dialects.thingspeak.editing import Editing
 from headwater.dialects.thingspeak.endpoint import REFUSED_WRITE, Endpoint, Handler
+from headwater.dialects.thingspeak.export import Export
 from headwater.dialects.thingspeak.forms import Form
 from headwater.dialects.thingspeak.parse import write_limits
 from headwater.dialects.thingspeak.preflight import Preflight
@@ -32,6 +34,7 @@ def routes(services: Services, settings: Settings) -> Sequence[BaseRoute]:
     text = Endpoint(dict.fromkeys(both, writes.update_text), write_bytes, Form.TEXT, refusal=REFUSED_WRITE)
     json = Endpoint(dict.fromkeys(both, writes.update_json), write_bytes)
     xml = Endpoint(dict.fromkeys(both, writes.update_xml), write_bytes, Form.XML)
+    streamed = dict.fromkeys(both, Export(services, settings.thingspeak.max_results).stream)
     bulk_bytes = settings.web.max_body_bytes
     return [
         Route("/update", text),
@@ -47,6 +50,10 @@ def routes(services: Services, settings: Settings) -> Sequence[BaseRoute]:
         ),
         *_of_channels(channels),
         *_below_channel(channels, reads, Editing(services, limits)),
+        *(
+            Route(f"/stream/channels/{{channel_id}}/feeds{ending}", Endpoint(streamed, MAX_SETTINGS_BYTES, Form.CSV))
+            for ending in ("", Form.CSV.extension)
+        ),
         Route(
             "/channels/{channel_id}/charts/{field}",
             Endpoint(_of_reading(reads.chart), MAX_SETTINGS_BYTES, Form.TEXT),
@@ -79,15 +86,22 @@ def _below_channel(channels: Channels, reads: Reads, editing: Editing) -> Iterat
     for feed, all_entries in (("feeds", {"DELETE": channels.clear}), ("feed", None)):
         yield from _in_forms(f"/{feed}", reads.feeds, Form.JSON, all_entries)
         yield from _in_forms(f"/{feed}/last_data_age", reads.age, Form.TEXT)
+        yield from _last_buckets(f"/{feed}", reads)
         yield from _in_forms(f"/{feed}/entry/{{entry}}", reads.entry, Form.TEXT, one)
         yield from _in_forms(f"/{feed}/{{entry}}", reads.entry, Form.TEXT, one)
     for field in ("fields", "field"):
         yield from _in_forms(f"/{field}/{{field}}/last_data_age", reads.age, Form.TEXT)
+        yield from _last_buckets(f"/{field}/{{field}}", reads)
         yield from _in_forms(f"/{field}/{{field}}/{{entry}}", reads.entry, Form.TEXT)
         yield from _in_forms(f"/{field}/{{field}}", reads.feeds, Form.JSON)
     for status in ("status", "statuses"):
         yield from _in_forms(f"/{status}", reads.statuses, Form.JSON)
         yield from _in_forms(f"/{status}/last", reads.last_status, Form.JSON)
+
+
+def _last_buckets(path: str, reads: Reads) -> Iterator[Route]:
+    for method in (Method.SUM, Method.AVERAGE, Method.MEDIAN):
+        yield from _in_forms(f"{path}/last_{method}", reads.last_bucket(method), Form.TEXT)
 
 
 def _in_forms(

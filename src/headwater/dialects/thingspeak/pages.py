@@ -54,9 +54,9 @@ def feed_page(
     return page._replace(channel=render_feed_channel(channel, last_entry_id, query))
 
 
-def entry_page(entry: Entry, numbers: Collection[int], query: ReadQuery, form: Form) -> Page:
-    """One entry."""
-    return _rows_page([entry], numbers, query, form, has_ids=True)
+def entry_page(entry: Entry | Bucket, numbers: Collection[int], query: ReadQuery, form: Form) -> Page:
+    """One entry, or what is made of several."""
+    return _rows_page([entry], numbers, query, form, has_ids=isinstance(entry, Entry))
 
 
 def status_page(channel: Channel, entries: Iterable[Entry], query: ReadQuery, form: Form) -> Page:
@@ -113,7 +113,7 @@ def _time_writer(query: ReadQuery, form: Form) -> Callable[[int], str]:
 def render_page(page: Page, form: Form) -> bytes:
     """A channel with its rows."""
     if form is Form.CSV:
-        return _to_csv(page)
+        return render_csv(page)
     ending = {"next_cursor": page.next_cursor} if page.is_part else {}
     if form is Form.XML:
         # Rails shows the number that a row has in its database; here there is none.
@@ -127,7 +127,7 @@ def render_single(page: Page, form: Form) -> bytes:
     """The one row there is."""
     (row,) = page.rows
     if form is Form.CSV:
-        return _to_csv(page)
+        return render_csv(page)
     return to_xml("feed", {**row, "id": None}) if form is Form.XML else to_json(row)
 
 
@@ -145,12 +145,14 @@ def render_update_as(channel_id: int, entry: Entry, form: Form, shown: Iterable[
     if form is Form.JSON:
         return to_json(row)
     del row["channel_id"]
-    return _to_csv(Page(None, list(row), [row])).partition(b"\n")[2].rstrip(b"\n")
+    return render_csv(Page(None, list(row), [row]), with_names=False).rstrip(b"\n")
 
 
-def _to_csv(page: Page) -> bytes:
+def render_csv(page: Page, *, with_names: bool = True) -> bytes:
+    """Rows as lines, below one with the names of their columns."""
     written = io.StringIO()
     writer = csv.writer(written, lineterminator="\n")
-    writer.writerow(page.columns)
+    if with_names:
+        writer.writerow(page.columns)
     writer.writerows([row[name] for name in page.columns] for row in page.rows)
     return written.getvalue().encode()

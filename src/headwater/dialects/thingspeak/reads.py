@@ -7,10 +7,17 @@ from collections.abc import Callable, Collection, Sequence
 
 from starlette.responses import Response
 
-from headwater.dialects.thingspeak.aggregation import Bucket, aggregate, parse_number
+from headwater.dialects.thingspeak.aggregation import (
+    MINUTE_NS,
+    Bucket,
+    Method,
+    aggregate,
+    parse_aggregation,
+    parse_number,
+)
 from headwater.dialects.thingspeak.callers import Callers
 from headwater.dialects.thingspeak.chart import parse_look, render_chart
-from headwater.dialects.thingspeak.endpoint import Call
+from headwater.dialects.thingspeak.endpoint import Call, Handler
 from headwater.dialects.thingspeak.field_names import find_field
 from headwater.dialects.thingspeak.forms import Form
 from headwater.dialects.thingspeak.pages import (
@@ -23,7 +30,7 @@ from headwater.dialects.thingspeak.pages import (
     status_page,
 )
 from headwater.dialects.thingspeak.read_query import ReadQuery, parse_part_query, parse_read_query, render_cursor
-from headwater.errors import NotFound
+from headwater.errors import BadRequest, NotFound
 from headwater.model.entry import FIELD_NUMBERS, Entry
 from headwater.registry.entities import Channel
 from headwater.services import Services
@@ -32,6 +39,7 @@ RENDERED_AT_ONCE = 200
 """Entries (of eight fields) that are rendered on the event loop; more are rendered beside it."""
 _DAY_NS = 86_400_000_000_000
 _MAX_ENTRY_ID_DIGITS = 18
+_MOST_FOR_LAST = 100
 _NEXT_CURSOR = "Headwater-Next-Cursor"
 """For forms that have no place for it; missing from the last part's answer."""
 _CHART_HEADERS = {
@@ -68,8 +76,8 @@ class Reads:
         last_entry_id = self._services.entries.last_entry_id(channel.id)
 
         def page() -> Page:
-            shown = _shown(entries, numbers, query)
-            whole = feed_page(channel, last_entry_id, shown, numbers, query, call.form)
+            left = shown(entries, numbers, query)
+            whole = feed_page(channel, last_entry_id, left, numbers, query, call.form)
             return whole._replace(is_part=is_part, next_cursor=cursor)
 
         response = await self._render(call, page, len(entries) * max(1, len(numbers) // len(FIELD_NUMBERS)))
@@ -97,8 +105,8 @@ class Reads:
         look = parse_look(call.parameters, channel.settings.name, title, query.zone)
 
         def render() -> bytes:
-            shown = ((entry.at_ns, entry.fields.get(number, "")) for entry in _shown(entries, [number], query))
-            points = [(at_ns, value) for at_ns, text in shown if (value := parse_number(text)) is not None]
+            left = ((entry.at_ns, entry.fields.get(number, "")) for entry in shown(entries, [number], query))
+            points = [(at_ns, value) for at_ns, text in left if (value := parse_number(text)) is not None]
             return render_chart(points, look)
 
         return Response(await self._services.query.run(render), headers=_CHART_HEADERS, media_type="text/html")
@@ -134,6 +142,31 @@ class Reads:
             return call.respond(render_bare(entry.fields.get(number), call.parameters, query))
         numbers = sorted(channel.settings.fields) if number is None else [number]
         return call.respond(render_single(entry_page(entry, numbers, query, call.form), call.form))
+
+    def last_bucket(self, method: Method) -> Handler:
+        """Answers the last of the buckets that `sum`, `average` or `median` makes of the newest entries: of as many as
+        it is minutes wide, and 100 at most, unless `results` says of how many."""
+
+        async def answer(call: Call) -> Response:
+            number = _field_of(call)
+            channel = self._callers.readable(call)
+            aggregation = parse_aggregation({method: call.parameters.get(method, "")})
+            if aggregation is None:
+                raise BadRequest(f"Say how many minutes to take together: {method}=60, or {method}=daily.")
+            query = parse_read_query(call.parameters, self._clock_ns(), self._max_results)
+            query = query._replace(aggregation=aggregation)
+            if "results" not in call.parameters:
+                query = query._replace(results=min(aggregation.width_ns // MINUTE_NS, _MOST_FOR_LAST))
+            numbers = sorted(channel.settings.fields) if number is None else [number]
+            buckets = shown(await self._read(channel, query), numbers, query)
+            if not buckets:
+                raise NotFound("The channel has no entries there.")
+            last = buckets[-1]
+            if number is not None and call.form is Form.TEXT:
+                return call.respond(render_bare(last.fields.get(number), call.parameters, query))
+            return call.respond(render_single(entry_page(last, numbers, query, call.form), call.form))
+
+        return answer
 
     async def last_status(self, call: Call) -> Response:
         channel = self._callers.readable(call)
@@ -182,7 +215,7 @@ def _field_of(call: Call, channel: Channel) -> int | None:
     return number
 
 
-def _shown(entries: Sequence[Entry], numbers: Collection[int], query: ReadQuery) -> list[Entry] | list[Bucket]:
+def shown(entries: Sequence[Entry], numbers: Collection[int], query: ReadQuery) -> list[Entry] | list[Bucket]:
     """What is left of the entries that were read, or what is made of it."""
     kept = [entry for entry in entries if _is_within(entry, numbers, query)]
     if query.aggregation is None:
