@@ -93,6 +93,11 @@ _MORE_NUMBERS = {
 }
 
 
+def entry_columns(numbers: Iterable[int]) -> tuple[Column, ...]:
+    """What entries with these fields consist of."""
+    return _STANDARD_COLUMNS if numbers is FIELD_NUMBERS else _columns_of(numbers)
+
+
 class _Numbering:
     """The last entry id given out in one channel, and the times that matter for the next."""
 
@@ -345,7 +350,6 @@ class Entries:
     ) -> list[Entry]:
         """The newest entries in [start, end), oldest first. Raises StorageError."""
         numbers = channel.settings.numbers
-        is_standard = numbers is FIELD_NUMBERS
         return await self._query.rows(
             channel_key(channel.id),
             entry_columns(numbers),
@@ -361,17 +365,18 @@ class Entries:
         """The oldest entries in [start, end), at most so many, and the time from which on the next ones are; None when
         there are none yet. It costs the same in the middle of a long history as at its beginning. Raises
         StorageError."""
+        numbers = channel.settings.numbers
 
         def convert(rows: Rows) -> tuple[list[Entry], int | None]:
             if len(rows.at_ns) <= count:
-                return read_entries(rows), None
+                return read_entries(rows, numbers), None
             # Behind the last of these, and not where the next one is: others may get times between them.
             first = Rows(rows.at_ns[:count], {column: values[:count] for column, values in rows.columns.items()})
-            return read_entries(first), first.at_ns[-1] + 1
+            return read_entries(first, numbers), first.at_ns[-1] + 1
 
         return await self._query.rows(
             channel_key(channel.id),
-            ENTRY_COLUMNS,
+            entry_columns(numbers),
             start_ns=start_ns,
             end_ns=end_ns,
             oldest=count + 1,

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from headwater.model.entry import MEASUREMENT, Entry, channel_key
 from headwater.model.series import INTEGER_MAX, TYPE_OF, Value
 from headwater.registry.entities import Channel
-from headwater.services.entries import ENTRY_COLUMNS, read_entries
+from headwater.services.entries import entry_columns, read_entries
 from headwater.services.query import Column, Query, RecordColumn, Records, Rows
 from headwater.services.selecting import SeriesFilter, equal
 
@@ -50,4 +50,6 @@ def _entries_of(channel: Channel, records: Records, batch: pa.RecordBatch) -> li
         place = places.get(RecordColumn(column.field, TYPE_OF[column.value_class]))
         return nothing if place is None else batch.column(place).to_pylist()
 
-    return read_entries(Rows(batch.column(1).to_pylist(), {column: values(column) for column in ENTRY_COLUMNS}))
+    numbers = channel.settings.numbers
+    columns = {column: values(column) for column in entry_columns(numbers)}
+    return read_entries(Rows(batch.column(1).to_pylist(), columns), numbers)

@@ -23,6 +23,8 @@ from headwater.dialects.thingspeak.topics import (
         ("channels/7/publish/fields/field12", PublishTopic(7, "field12", None)),
         ("channels/7/publish/fields/Wind speed", PublishTopic(7, "Wind speed", None)),
         ("channels/7/publish/fields/Wind%2Fgusts/KEY", PublishTopic(7, "Wind%2Fgusts", "KEY")),
+        ("channels/7/bulk_update/json", PublishTopic(7, None, None, Form.JSON)),
+        ("channels/7/bulk_update/csv/KEY", PublishTopic(7, None, "KEY", Form.CSV)),
     ],
 )
 def test_publish_topics(topic: str, parsed: PublishTopic) -> None:
@@ -36,7 +38,8 @@ def test_publish_topics(topic: str, parsed: PublishTopic) -> None:
         "channels/7/publish/fields/", "channels/7/publish/fields/1", "channels/7/publish/fields/field1000",
         "channels/7/publish/fields/field0",
         "channels/7/publish/fields/field1/KEY/more", "channels/7/subscribe", "/channels/7/publish",
-        "channels/7/publish/", "channels/99999999999999999999/publish",
+        "channels/7/bulk_update", "channels/7/bulk_update/xml", "channels/7/bulk_update/json/KEY/more",
+        "channels/x/bulk_update/csv", "channels/7/publish/", "channels/99999999999999999999/publish",
     ],
 )  # fmt: skip
 def test_no_publish_topics(topic: str) -> None:

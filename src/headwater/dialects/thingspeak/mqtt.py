@@ -1,10 +1,11 @@
 """ThingSpeak's topics: who may publish and subscribe where, and what subscribers get. Knows no connection.
 
 Publish: `channels/<id>/publish` and `.../publish/fields/field<N>`, by the rights of the principal, or with the
-channel's write key as a last level. Subscribe: `channels/<id>/subscribe`, also with `/json`, `/xml` or `/csv`,
-`.../subscribe/fields/field<N>` and `.../subscribe/fields/+`, by rights, of a public channel, or with one of the
-channel's keys as a last level. In place of `field<N>` there may be a field's own name. MQTT 3.1.1 has no way to refuse
-a publish, so refusals are kept for the owner.
+channel's write key as a last level; what `.../bulk_update/json` and `/csv` take is in `mqtt_bulk`. Subscribe:
+`channels/<id>/subscribe`, also with `/json`, `/xml` or `/csv`, `.../subscribe/fields/field<N>` and
+`.../subscribe/fields/+`, by rights, of a public channel, or with one of the channel's keys as a last level. In place of
+`field<N>` there may be a field's own name. MQTT 3.1.1 has no way to refuse a publish, so refusals are kept for the
+owner.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import hmac
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
+from headwater.dialects.thingspeak.bulk_writing import BulkWriting
 from headwater.dialects.thingspeak.field_names import find_field, is_own_name, is_usual_spelling, names_of
+from headwater.dialects.thingspeak.mqtt_bulk import BulkTopics
 from headwater.dialects.thingspeak.pages import render_update_as
 from headwater.dialects.thingspeak.parse import WriteLimits, parse_field_publish, parse_publish, write_limits
 from headwater.dialects.thingspeak.topics import (
@@ -42,9 +45,10 @@ class ThingSpeakTopics(TopicSpace):
 
     root = "channels"
 
-    def __init__(self, services: Services, limits: WriteLimits) -> None:
+    def __init__(self, services: Services, limits: WriteLimits, max_bulk_entries: int) -> None:
         self._services = services
         self._limits = limits
+        self._bulk = BulkTopics(services, BulkWriting(services, limits, max_bulk_entries), self._refuse)
         self._deliver: Deliver = _deliver_nowhere
         self._filters: dict[int, dict[SubscribeFilter, int]] = {}
         self._unwatch: dict[int, Callable[[], None]] = {}
@@ -58,6 +62,8 @@ class ThingSpeakTopics(TopicSpace):
         parsed = parse_publish_topic(topic)
         if parsed is None:
             return self._refusing(principal, None, _NO_PUBLISH_TOPIC)
+        if parsed.bulk is not None:
+            return self._bulk.target(principal, parsed)
         channel = self._services.access.channel(parsed.channel_id)
         if channel is None:
             return self._refusing(principal, None, f"there is no channel {parsed.channel_id}")
@@ -238,7 +244,6 @@ def _messages_of(channel: Channel, entry: Entry, wanted: SubscribeFilter) -> Ite
         yield f"{base}{wanted.ending}", render_update_as(channel.id, entry, wanted.form, shown)
 
 
-_NO_PUBLISH_TOPIC = "the topic is none of channels/<id>/publish[/fields/field<N>]"
 _WHY_NOT = {
     PrincipalKind.DEVICE: '"Allow Publish" is not set for this device',
     PrincipalKind.ACCOUNT_DEVICE: "account devices cannot use channels: add an MQTT device, or use an account token",
@@ -257,6 +262,9 @@ _WHY_NO_MESSAGES = {
     PrincipalKind.ANONYMOUS: "sign in as an MQTT device or with an account token",
 }
 """Why somebody may not subscribe to a channel, whether it exists or not."""
+_NO_PUBLISH_TOPIC = (
+    "the topic is none of channels/<id>/publish[/fields/field<N>] and channels/<id>/bulk_update/json or /csv"
+)
 _NO_SUBSCRIBE_FILTER = NotGranted(
     "no right to subscribe to this topic: below channels/ there is only "
     "channels/<id>/subscribe[/json|/xml|/csv|/fields/field<N>][/<read key>]"
@@ -284,4 +292,4 @@ def _deliver_nowhere(topic: str, payload: bytes, *, is_exact: bool = False) -> N
 
 def topics(services: Services, settings: Settings) -> Sequence[TopicSpace]:
     """The one tree of this dialect."""
-    return [ThingSpeakTopics(services, write_limits(settings))]
+    return [ThingSpeakTopics(services, write_limits(settings), settings.thingspeak.max_bulk_entries)]

@@ -22,6 +22,8 @@ class PublishTopic(NamedTuple):
     field: str | None
     """As the topic has it; whether the channel has such a field is another question."""
     key: str | None
+    bulk: Form | None = None
+    """Of the message, for many entries at once."""
 
 
 class SubscribeFilter(NamedTuple):
@@ -48,7 +50,10 @@ class SubscribeFilter(NamedTuple):
 
 def parse_publish_topic(topic: str) -> PublishTopic | None:
     """A topic to publish to, such as `channels/7/publish`, or None when it is none."""
+    bulk: Form | None = None
     match topic.split("/"):
+        case ["channels", channel_id, "bulk_update", ("json" | "csv") as form, *keys] if len(keys) <= 1:
+            field, key, bulk = None, (keys[0] if keys else None), _FORMS[form]
         case ["channels", channel_id, "publish"]:
             field, key = None, None
         case ["channels", channel_id, "publish", "fields", name]:
@@ -61,7 +66,7 @@ def parse_publish_topic(topic: str) -> PublishTopic | None:
             return None
     if not _is_id(channel_id) or (field is not None and not is_topic_level(field)):
         return None
-    return PublishTopic(int(channel_id), field, key)
+    return PublishTopic(int(channel_id), field, key, bulk)
 
 
 def parse_subscribe_filter(topic_filter: str) -> SubscribeFilter | None:

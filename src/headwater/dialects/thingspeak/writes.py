@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable
 
 from starlette.responses import Response
 
-from headwater.dialects.thingspeak.bulk import BulkMessage, entry_updates, parse_bulk_csv, parse_bulk_json
+from headwater.dialects.thingspeak.bulk import BulkMessage, parse_bulk_csv, parse_bulk_json
+from headwater.dialects.thingspeak.bulk_writing import BulkWriting
 from headwater.dialects.thingspeak.callers import Callers
 from headwater.dialects.thingspeak.endpoint import REFUSED_WRITE, Call, KeyRefused, json_response
 from headwater.dialects.thingspeak.field_names import names_of
@@ -17,7 +16,7 @@ from headwater.dialects.thingspeak.parse import WriteLimits, json_number_fields,
 from headwater.dialects.thingspeak.render import render_update
 from headwater.dialects.thingspeak.times import parse_precision, parse_zone
 from headwater.dialects.thingspeak.xml import to_xml
-from headwater.errors import BadRequest, Conflict, NotAuthenticated, NotFound, TooManyRequests
+from headwater.errors import NotAuthenticated, TooManyRequests
 from headwater.model.entry import Entry, EntryUpdate
 from headwater.registry.entities import Channel
 from headwater.services import Services
@@ -25,8 +24,6 @@ from headwater.services.update_limits import ChannelLimit, UpdateTooFast
 
 _LATER_IN_XML = ("created_at", "entry_id", "status", "latitude", "longitude", "elevation")
 """They follow the fields, where JSON has the time and the number before them."""
-_TAKEN_IN_AT_ONCE = 200
-"""Of a bulk update: they take the event loop some milliseconds."""
 
 
 class Writes:
@@ -42,7 +39,7 @@ class Writes:
         self._services = services
         self._callers = Callers(services.access)
         self._limits = limits
-        self._max_bulk_entries = max_bulk_entries
+        self._bulk_writing = BulkWriting(services, limits, max_bulk_entries)
         self._clock_ns = clock_ns
 
     async def update_text(self, call: Call) -> Response:
@@ -104,49 +101,14 @@ class Writes:
         return await self._bulk(call, parse_bulk_csv(call.parameters, call.body))
 
     async def _bulk(self, call: Call, message: BulkMessage) -> Response:
-        """Take in what is new, and answer once all is on disk. An entry of a time that the channel has already is
-        passed over: who did not get the answer sends everything once more."""
         channel = self._callers.channel(call)
         key = message.write_api_key.strip() or call.key
         owner = self._services.access.channel_of_write_key(key) if key else None
         if owner is None or owner.id != channel.id:
             raise NotAuthenticated("Please provide proper authentication details.")
-        now_ns = self._clock_ns()
-        updates = await self._services.query.run(
-            lambda: entry_updates(message, now_ns, self._limits, self._max_bulk_entries, names_of(channel.settings))
-        )
-        self._check_times(channel, updates)
-        self._admit_bulk(channel)
-        entries = self._services.entries
-        writes = []
-        for start in range(0, len(updates), _TAKEN_IN_AT_ONCE):
-            await self._services.ingest.room()
-            if self._services.access.channel(channel.id) is None:
-                raise NotFound("The channel was deleted meanwhile.")
-            portion = updates[start : start + _TAKEN_IN_AT_ONCE]
-            writes += [entries.write_dated(channel, update, now_ns, is_told=False) for update in portion]
-            await asyncio.sleep(0)  # others come in between
-        for write in writes:
-            with suppress(Conflict):
-                await write.wait()
-        return json_response({"success": True}, 202)
-
-    def _check_times(self, channel: Channel, updates: Sequence[EntryUpdate]) -> None:
-        """All or nothing, as far as that can be known beforehand. Raises BadRequest, which names the entry."""
-        for number, update in enumerate(updates, 1):
-            assert update.created_at_ns is not None
-            try:
-                self._services.entries.check_time(channel, update.created_at_ns)
-            except BadRequest as error:
-                raise BadRequest(f"Update {number}: {error}.") from None
-
-    def _admit_bulk(self, channel: Channel) -> None:
-        """Raises TooManyRequests where the channel's limit refuses."""
-        limit = self._services.update_limits.of(channel)
-        if limit is None:
-            return
         try:
-            limit.admit_bulk()
+            await self._bulk_writing.write(channel, message, self._clock_ns())
         except TooManyRequests as error:
             self._services.refusals.note(str(error), channel_id=channel.id)
             raise
+        return json_response({"success": True}, 202)
