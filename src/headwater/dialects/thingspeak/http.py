@@ -12,6 +12,7 @@ from headwater.dialects.thingspeak.editing import Editing
 from headwater.dialects.thingspeak.endpoint import REFUSED_WRITE, Endpoint, Handler
 from headwater.dialects.thingspeak.export import Export
 from headwater.dialects.thingspeak.forms import Form
+from headwater.dialects.thingspeak.keys import key_routes
 from headwater.dialects.thingspeak.parse import write_limits
 from headwater.dialects.thingspeak.preflight import Preflight
 from headwater.dialects.thingspeak.reads import Reads
@@ -49,6 +50,7 @@ def routes(services: Services, settings: Settings) -> Sequence[BaseRoute]:
             Endpoint({"POST": writes.bulk_csv}, bulk_bytes, has_own_body=True),
         ),
         *_of_channels(channels),
+        *key_routes(services),
         *_below_channel(channels, reads, Editing(services, limits)),
         *(
             Route(f"/stream/channels/{{channel_id}}/feeds{ending}", Endpoint(streamed, MAX_SETTINGS_BYTES, Form.CSV))

@@ -28,7 +28,7 @@ def to_json(value: object) -> bytes:
 
 def render_time(at_ns: int, zone: tzinfo | None = None, precision: int = 0) -> str:
     """Nanoseconds since the epoch as ThingSpeak writes times; with so many decimals of the second."""
-    text = _render_datetime(datetime.fromtimestamp(at_ns // 1_000_000_000, UTC), zone)
+    text = render_datetime(datetime.fromtimestamp(at_ns // 1_000_000_000, UTC), zone)
     return f"{text[:_SECONDS_END]}{render_fraction(at_ns, precision)}{text[_SECONDS_END:]}" if precision else text
 
 
@@ -37,7 +37,8 @@ def render_fraction(at_ns: int, precision: int) -> str:
     return f".{at_ns % 1_000_000_000:09d}"[: precision + 1] if precision else ""
 
 
-def _render_datetime(at: datetime, zone: tzinfo | None = None) -> str:
+def render_datetime(at: datetime, zone: tzinfo | None = None) -> str:
+    """As `render_time`."""
     if zone is None:
         return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return at.astimezone(zone).isoformat(timespec="seconds")
@@ -86,8 +87,8 @@ def render_feed_channel(channel: Channel, last_entry_id: int, query: ReadQuery) 
     head |= {"latitude": settings.latitude, "longitude": settings.longitude}
     head |= _field_names(settings.fields)
     head |= {
-        "created_at": _render_datetime(channel.created_at, query.zone),
-        "updated_at": _render_datetime(channel.updated_at, query.zone),
+        "created_at": render_datetime(channel.created_at, query.zone),
+        "updated_at": render_datetime(channel.updated_at, query.zone),
     }
     if settings.elevation:
         head["elevation"] = settings.elevation
@@ -120,7 +121,7 @@ def render_channel(channel: Channel, last_entry_id: int, *, with_keys: bool, use
         "description": settings.description or None,
         "latitude": settings.latitude or None,
         "longitude": settings.longitude or None,
-        "created_at": _render_datetime(channel.created_at),
+        "created_at": render_datetime(channel.created_at),
         "elevation": settings.elevation or None,
         "last_entry_id": last_entry_id or None,
         "public_flag": settings.is_public,
@@ -140,7 +141,7 @@ def render_channel(channel: Channel, last_entry_id: int, *, with_keys: bool, use
 
 def render_user(account: Account, *, is_themselves: bool) -> Json:
     """A person as others see them; what thingspeak.com shows besides to them alone is not kept here."""
-    rendered: Json = {"id": account.id, "login": account.name, "created_at": _render_datetime(account.created_at)}
+    rendered: Json = {"id": account.id, "login": account.name, "created_at": render_datetime(account.created_at)}
     if is_themselves:
         rendered |= {"email": None, "website": None, "bio": None}
     return rendered
