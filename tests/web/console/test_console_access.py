@@ -42,6 +42,7 @@ async def _filled(site: Site, account: Account) -> dict[str, int]:
         "account_device_id": account_device.id,
         "token_id": token.id,
         "rollup_id": rule.id,
+        "entry_id": (await site.write(channel, field1="1")).entry_id,
         "number": broker.connect(account_id=account.id, device_id=device.id).number,
     }
 
@@ -107,7 +108,8 @@ async def test_who_is_signed_out_gets_nothing(site: Site, options: ConsoleOption
 @pytest.mark.parametrize("number", ["0", str(2**63), "9" * 30, "9" * 5000])
 async def test_ids_that_cannot_be_are_unknown(site: Site, ada: Browser, options: ConsoleOptions, number: str) -> None:
     ids = dict.fromkeys(
-        ("channel_id", "key_id", "device_id", "account_device_id", "token_id", "rollup_id", "number"), number
+        ("channel_id", "key_id", "device_id", "account_device_id", "token_id", "rollup_id", "entry_id", "number"),
+        number,
     )
     for method, pattern in _routes(site.services, options):
         if "{" in pattern:

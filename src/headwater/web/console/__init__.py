@@ -1,10 +1,10 @@
 """The web console: what people see of Headwater in a browser.
 
 One file per concern; `routes` puts them together. A request goes through `console.py` (who asks, is the form genuine),
-then to one handler in `channels.py`, `channel_live.py`, `devices.py`, `account_devices.py` (what both share is in
-`device_pages.py`), `connections.py`, `profile.py` or `sign_in.py`. The console shares `/channels/` with the ThingSpeak
-dialect and stays away from that dialect's paths: nothing here ends in an extension, or in `feeds`, `fields`, `status`
-or `charts`.
+then to one handler in `channels.py`, `channel_live.py`, `entries.py`, `devices.py`, `account_devices.py` (what both
+share is in `device_pages.py`), `connections.py`, `profile.py` or `sign_in.py`. The console shares `/channels/` with the
+ThingSpeak dialect and stays away from that dialect's paths: nothing here ends in an extension, or in `feeds`, `fields`,
+`status` or `charts`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from headwater.web.console.channels import ChannelPages
 from headwater.web.console.connections import ConnectionPages
 from headwater.web.console.console import Console
 from headwater.web.console.devices import DeviceList, MqttDevicePages
+from headwater.web.console.entries import EntryPages
 from headwater.web.console.errors import UNKNOWN_PAGE
 from headwater.web.console.options import ConsoleOptions, MqttPorts
 from headwater.web.console.pages import WEB_DIRECTORY
@@ -46,6 +47,7 @@ def routes(console: Console) -> list[BaseRoute]:
         *SignInPages(console).routes(),
         *ChannelPages(console).routes(),
         *ChannelLive(console).routes(),
+        *EntryPages(console).routes(),
         *RollupPages(console).routes(),
         *DeviceList(console).routes(),
         *MqttDevicePages(console, console.services.devices).routes(),
