@@ -27,6 +27,7 @@ from headwater.services.query import Query
 from headwater.store import Store
 from headwater.store.duck import open_duck_store
 from headwater.store.memory import MemoryStore
+from rollup_farm import SECOND_NS, SOURCE, Farm, rule
 
 NOW_NS = 1_767_323_045_000_000_000
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -228,3 +229,25 @@ async def test_an_entry_that_has_expired_is_not_there() -> None:
     with pytest.raises(NotFound):
         await kernel.delete(1)
     await kernel.close()
+
+
+async def test_what_is_down_sampled_follows() -> None:
+    farm = Farm(MemoryStore(), lambda: NOW_NS + 3600 * SECOND_NS)
+    await farm.rollups.load([rule()])
+    query, channel = Query(farm.store, farm.catalogue), Channel(SOURCE, 1, ChannelSettings(), (), AT, AT)
+    entries = Entries(farm.ingest, query, farm.catalogue, farm.deleting)
+    editing = EntryEditing(entries, farm.ingest, farm.catalogue, farm.deleting, Horizons())
+    begin_ns = NOW_NS - NOW_NS % (60 * SECOND_NS)
+    for number in range(4):
+        update = EntryUpdate({1: str(10 + number)}, created_at_ns=begin_ns + number)
+        await entries.write_dated(channel, update, NOW_NS).wait()
+    await farm.keep()
+    assert farm.results("field1.sum") == {begin_ns: 46.0}
+    await editing.edit(channel, 1, EntryChange({"field1": "20"}))
+    await editing.edit(channel, 2, EntryChange({"field1": "broken"}))
+    await editing.delete(channel, 3)
+    await farm.keep()
+    assert farm.results("field1.sum") == {begin_ns: 20.0 + 13.0}
+    assert farm.results("field1.count") == {begin_ns: 2}
+    query.close()
+    await farm.close()

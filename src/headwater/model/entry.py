@@ -20,7 +20,7 @@ from headwater.model.series import SeriesKey
 MEASUREMENT = "entry"
 ENTRY_ID = "entry_id"
 NUMBERING, LAST_ID = "entry.numbering", "last_id"
-"""Measurement and field of the last number that was given out, written before entries with a number expire: numbers
+"""Measurement and field of the last number that was given out, written before entries expire or are deleted: numbers
 are not given out again when no entry is left."""
 FIELD_NUMBERS = range(1, 9)
 """The fields that every channel has."""

@@ -415,11 +415,11 @@ class Entries:
 
         return self._ingest.watch(channel_id, observe)
 
-    # -- expiry -----------------------------------------------------------------------------------------------
+    # -- removal ----------------------------------------------------------------------------------------------
 
     async def note_last_ids(self, bucket_ids: Collection[int]) -> None:
-        """Write down the last entry ids of channels of which entries are about to be removed because they expired.
-        Raises StorageError."""
+        """Write down the last entry ids of channels of which entries are about to be removed: they expired, or somebody
+        deletes them. Raises StorageError."""
         now_ns = self._horizons.clock_ns()
         receipts = [
             self._ingest.write(Record(SeriesKey(bucket_id, NUMBERING), now_ns, {LAST_ID: numbering.last_id}))

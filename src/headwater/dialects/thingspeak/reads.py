@@ -148,8 +148,8 @@ class Reads:
         it is minutes wide, and 100 at most, unless `results` says of how many."""
 
         async def answer(call: Call) -> Response:
-            number = _field_of(call)
             channel = self._callers.readable(call)
+            number = _field_of(call, channel)
             aggregation = parse_aggregation({method: call.parameters.get(method, "")})
             if aggregation is None:
                 raise BadRequest(f"Say how many minutes to take together: {method}=60, or {method}=daily.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from starlette.responses import Response
@@ -12,7 +11,7 @@ from starlette.routing import BaseRoute
 from headwater.model.entry import LOCATION, Entry
 from headwater.model.series import INTEGER_MAX
 from headwater.registry.entities import Channel
-from headwater.services.entry_editing import STATUS, VALUE_NAMES, EntryChange, text_of
+from headwater.services.entry_editing import STATUS, EntryChange, text_of, value_names
 from headwater.web.console.channel_form import is_web_address
 from headwater.web.console.console import Console, Visit
 from headwater.web.console.forms import Form
@@ -161,13 +160,9 @@ def _values_of(channel: Channel, entry: Entry) -> list[Value]:
     """All that can be changed of an entry: of the fields, those that are named or have a value."""
     fields = channel.settings.fields
     numbers = sorted({*fields, *entry.fields})
-    labels = {f"field{number}": fields.get(number) or f"Field {number}" for number in numbers}
+    labels = {f"field{number}": channel.settings.field_title(number) for number in numbers}
     labels |= {name: name.capitalize() for name in (*LOCATION, STATUS)}
-    return [_value(name, labels[name], text_of(entry, name) or "") for name in _in_order(labels)]
-
-
-def _in_order(names: Iterable[str]) -> list[str]:
-    return sorted(names, key=VALUE_NAMES.index)
+    return [_value(name, labels[name], text_of(entry, name) or "") for name in value_names(numbers)]
 
 
 def _value(name: str, label: str, text: str) -> Value:
