@@ -1,8 +1,8 @@
 """ThingSpeak: channels of eight fields, and more where an owner names them, over MQTT and REST.
 
 `parameters`, `times`, `field_names`, `parse`, `read_query` and `render` are pure. `http` lists the paths, which
-`writes`, `reads`, `editing`, `export`, `keys` and `channels` answer through `endpoint` (plain updates go past it, through
-`quick_update`), and `mqtt` the topics; `callers` says who may, `errors` what went wrong in ThingSpeak's words.
+`writes`, `reads`, `editing`, `export`, `keys` and `channels` answer through `endpoint` (plain updates go past it,
+through `quick_update`), and `mqtt` the topics; `callers` says who may, `errors` what went wrong in ThingSpeak's words.
 """
 
 from headwater.dialects.thingspeak.http import routes
