@@ -270,7 +270,7 @@ async def open_services(settings: Settings, store: Store) -> AsyncIterator[Servi
             deleting,
             update_policies.effective,
             time.monotonic,
-            QueueLimits(limits.queued_updates_per_channel, limits.queued_updates),
+            QueueLimits(limits.queued_updates_per_channel, limits.queued_updates_per_account, limits.queued_updates),
         )
         passwords = stack.enter_context(closing(Passwords()))
         connect_limits = ConnectLimits.of(settings.mqtt, time.monotonic)

@@ -528,10 +528,13 @@ class LimitSettings:
         Whole(1, 1_000_000, "updates"),
         "Most updates of a channel that may wait for their turn, where its owner lets them.",
     )
+    queued_updates_per_account: int = setting(
+        500, Whole(1, 10_000_000, "updates"), "Most updates of all channels of an account that may wait so."
+    )
     queued_updates: int = setting(
         2_000,
         Whole(1, 10_000_000, "updates"),
-        "Most updates of all channels that may wait so. One that came over HTTP keeps its connection while it waits.",
+        "Most updates of all accounts that may wait so. One that came over HTTP keeps its connection while it waits.",
     )
 
 

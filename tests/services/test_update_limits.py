@@ -113,7 +113,7 @@ class World:
     """One kernel with a limit on channel 7 (and any other)."""
 
     policy: UpdatePolicy
-    queue_limits: QueueLimits = field(default_factory=lambda: QueueLimits(3, 4))
+    queue_limits: QueueLimits = field(default_factory=lambda: QueueLimits(3, 4, 5))
     kernel: Kernel = field(default_factory=lambda: Kernel(MemoryStore()))
     timers: Timers = field(default_factory=Timers)
     access: Access = field(default_factory=Access)
@@ -241,6 +241,30 @@ async def test_all_that_wait_are_bounded_too(world: Build) -> None:
         house.send("one too many", 9)
     house.timers.go_to(15)
     house.send("there is room again", 9)
+
+
+def fill(limit: ChannelLimit) -> int:
+    """How many updates at once are taken or may wait."""
+    for count in range(100):
+        try:
+            limit.write(EntryUpdate({1: "1"}), NOW_NS)
+        except UpdateTooFast:
+            return count
+    pytest.fail("there is no end")
+
+
+async def test_one_account_does_not_take_all_the_room(world: Build) -> None:
+    house = world(QUEUE)
+    other = replace(channel(9), account_id=2)
+    for channel_id in (7, 8, 9):
+        limit = house.limits.of(other if channel_id == 9 else channel(channel_id))
+        assert limit is not None
+        assert fill(limit) == {7: 4, 8: 2, 9: 2}[channel_id]  # with the first, which waits for nothing
+    assert house.limits.waiting == 5
+    house.limits.close()
+    assert house.limits.waiting == 0
+    assert house.limits.has_room(1)
+    assert not house.limits._waiting_by_account
 
 
 async def test_a_time_of_its_own_that_is_taken(world: Build) -> None:

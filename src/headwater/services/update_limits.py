@@ -12,7 +12,7 @@ entry of its own; one without becomes part of the last one that came without.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -57,6 +57,7 @@ class QueueLimits(NamedTuple):
     """How many updates may wait for their turn."""
 
     per_channel: int = 100
+    per_account: int = 500
     in_all: int = 2_000
 
 
@@ -105,7 +106,7 @@ class ChannelLimit:
         if self.policy.action is TooFast.MERGE:
             return self._merge(update, now_ns)
         now_s = self._shared.clock_s()
-        has_room = self._shared.waiting < self._shared.queue_limits.in_all
+        has_room = self._shared.has_room(self._channel.account_id)
         if not has_room and (self._waiting or self._pace.free_in_s(now_s)):
             verdict = Verdict.REFUSE
         else:
@@ -118,7 +119,7 @@ class ChannelLimit:
             raise UpdateTooFast(self._why_refused(), self._pace.free_in_s(now_s))
         write = EntryWrite()
         self._waiting.append(_Waiting(update, now_ns, write))
-        self._shared.waiting += 1
+        self._shared.count_waiting(self._channel.account_id, 1)
         self.counts.queued += 1
         self._shared.totals.queued += 1
         if len(self._waiting) == 1:
@@ -147,7 +148,7 @@ class ChannelLimit:
         self._is_released = True
         self._cancel_timer()
         while self._waiting:
-            self._shared.waiting -= 1
+            self._shared.count_waiting(self._channel.account_id, -1)
             self._waiting.popleft().write.resolve(NotFound("the channel was deleted meanwhile"))
 
     def forget_open(self, start_ns: int | None = None, end_ns: int | None = None) -> None:
@@ -225,7 +226,7 @@ class ChannelLimit:
             self._take_waiting(self._waiting.popleft())
 
     def _take_waiting(self, waiting: _Waiting) -> None:
-        self._shared.waiting -= 1
+        self._shared.count_waiting(self._channel.account_id, -1)
         try:
             write = self._take(waiting.update, waiting.now_ns)
         except HeadwaterError as error:
@@ -299,6 +300,7 @@ class UpdateLimits:
         """Of all channels."""
         self.waiting = 0
         """Updates of all channels that wait for their turn now."""
+        self._waiting_by_account: Counter[int] = Counter()
         access.on_change(self._access_changed)
         deleting.on_deleting(self._on_deleting)
 
@@ -320,6 +322,18 @@ class UpdateLimits:
         """Updates of a channel that wait for their turn now."""
         limit = self._limits.get(channel_id)
         return 0 if limit is None else limit.waiting
+
+    def has_room(self, account_id: int) -> bool:
+        """Whether one more update of an account may wait."""
+        limits = self.queue_limits
+        return self.waiting < limits.in_all and self._waiting_by_account[account_id] < limits.per_account
+
+    def count_waiting(self, account_id: int, change: int) -> None:
+        """One more update of an account waits, or one less."""
+        self.waiting += change
+        self._waiting_by_account[account_id] += change
+        if not self._waiting_by_account[account_id]:
+            del self._waiting_by_account[account_id]
 
     def forget_open(self, channel_id: int) -> None:
         """An entry of this channel was changed by other means than an update: nothing is merged into it any more."""
