@@ -296,3 +296,29 @@ def test_a_channel_may_have_as_many_fields_as_an_entry() -> None:
     )
     with pytest.raises(ConfigurationError):
         load(environ={"HEADWATER_LIMITS_FIELDS_PER_CHANNEL": str(MAX_FIELDS + 1)})
+
+
+def test_hosts_that_may_be_called_are_names_and_networks() -> None:
+    config = 'hooks.allow_hosts = ["Lamp.local.", "192.168.7.0/24", "fd00::/8", "10.0.0.7"]'
+    assert load(config).hooks.allow_hosts == ("lamp.local", "192.168.7.0/24", "fd00::/8", "10.0.0.7/32")
+    for text in ("192.168.7.1/24", "300.1.1.1", "10.0.0", "http://lamp", "a b"):
+        assert "hooks.allow_hosts" in problem(environ={"HEADWATER_HOOKS_ALLOW_HOSTS": text})
+
+
+def test_the_mail_server() -> None:
+    config = """
+        [mail]
+        host = "mail.example.com"
+        from_address = "headwater@example.com"
+        username = "headwater"
+        password = "päss word"
+    """
+    settings = load(config)
+    assert settings.mail.password == "päss word"
+    assert "päss" not in repr(settings)
+    assert "mail.from_address" in problem('mail.host = "mail.example.com"')
+    assert "mail.password_file" in problem(config + '\npassword_file = "/run/secrets/mail"')
+    long = "x" * 257
+    assert long not in problem(environ={"HEADWATER_MAIL_PASSWORD": long})
+    for text in ("ada", "ada@", "@example.com", "Ada <ada@example.com>", "a@b@c.d", "a b@c.d", "ada@exa mple.com"):
+        assert "mail.from_address" in problem(environ={"HEADWATER_MAIL_FROM_ADDRESS": text})

@@ -25,6 +25,7 @@ ANY_ORIGIN = "*"
 MAX_LIST_ITEMS = 64
 _LABEL = r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)"
 _HOST_NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*\.?", re.ASCII)
+_MAIL_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*", re.ASCII)
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
 
@@ -51,6 +52,12 @@ def is_ip_address(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def is_mail_address(text: str) -> bool:
+    """Whether this may be somebody's mail address: plain ASCII, no quoting, no display name, no comment."""
+    name, at, host = text.rpartition("@")
+    return bool(at) and len(text) <= 254 and _MAIL_NAME.fullmatch(name) is not None and is_host_name(host)
 
 
 class Address(NamedTuple):
@@ -225,6 +232,65 @@ class Secret:
 
 
 @dataclass(frozen=True, slots=True)
+class Line:
+    """One line of text, or nothing."""
+
+    allowed: str = "up to 256 characters, or empty"
+
+    def from_text(self, text: str) -> str:
+        if len(text) > 256 or not text.isprintable():
+            raise ValueError(f"{_short(text)} is too long or holds control characters")
+        return text
+
+    def from_toml(self, value: object) -> str:
+        return self.from_text(_text(value))
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignPassword(Secret):
+    """A password that another service chose, or none. What is wrong with one is said without repeating it."""
+
+    allowed: str = "up to 256 characters, or empty"
+
+    def from_text(self, text: str) -> str:
+        if len(text) > 256 or not text.isprintable():
+            raise ValueError("is no password")
+        return text
+
+
+@dataclass(frozen=True, slots=True)
+class MailAddress:
+    """One mail address without a display name, or nothing."""
+
+    allowed: str = "NAME@HOST, or empty"
+
+    def from_text(self, text: str) -> str:
+        address = text.strip()
+        if address and not is_mail_address(address):
+            raise ValueError(f"{_short(text)} is not a mail address")
+        return address
+
+    def from_toml(self, value: object) -> str:
+        return self.from_text(_text(value))
+
+
+@dataclass(frozen=True, slots=True)
+class HostName:
+    """A host name or an IP address, or nothing."""
+
+    allowed: str = "a host name or an IP address, or empty"
+
+    def from_text(self, text: str) -> str:
+        host = text.strip()
+        if host and not (is_host_name(host) or is_ip_address(host)):
+            raise ValueError(f"{_short(text)} is neither an IP address nor a host name")
+        return host
+
+    def from_toml(self, value: object) -> str:
+        return self.from_text(_text(value))
+
+
+@dataclass(frozen=True, slots=True)
 class WebAddress:
     """Scheme, host and optional port of a web site, or nothing; kept without the slash at the end."""
 
@@ -284,6 +350,16 @@ def parse_certificate_name(text: str) -> str:
     return text.lower().rstrip(".")
 
 
+def parse_host_or_network(text: str) -> str:
+    """A host name in lower case, or a network: an address alone is the network of that one address."""
+    if is_host_name(text) and not re.fullmatch(r"[0-9.]+", text):
+        return text.lower().rstrip(".")
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError:
+        raise ValueError(f"{_short(text)} is no host name, IP address or network such as 192.168.1.0/24") from None
+
+
 def parse_origin(text: str) -> str:
     """A web site as a browser writes it into `Origin`: in lower case, without the port that its scheme implies."""
     if text in (ANY_ORIGIN, "null"):
@@ -299,6 +375,9 @@ ORIGINS = ListOf(
     f"a list of http://HOST[:PORT] and https://HOST[:PORT], {ANY_ORIGIN} = every one, or {OFF}", parse_origin, OFF
 )
 HOST_NAMES = ListOf("a list of host names and IP addresses", parse_certificate_name)
+HOSTS_AND_NETWORKS = ListOf(
+    "a list of host names, IP addresses and networks such as 192.168.1.0/24", parse_host_or_network
+)
 
 
 def render_value(value: object) -> str:

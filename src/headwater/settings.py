@@ -23,9 +23,14 @@ from headwater.setting_kinds import (
     ADDRESSES,
     ANY_ORIGIN,
     HOST_NAMES,
+    HOSTS_AND_NETWORKS,
     ORIGINS,
     Directory,
+    ForeignPassword,
+    HostName,
     Kind,
+    Line,
+    MailAddress,
     Number,
     OneOf,
     OptionalFile,
@@ -53,6 +58,12 @@ T = TypeVar("T")
 class StoreEngine(enum.StrEnum):
     DUCKDB = "duckdb"
     MEMORY = "memory"
+
+
+class MailSecurity(enum.StrEnum):
+    STARTTLS = "starttls"
+    TLS = "tls"
+    NONE = "none"
 
 
 class LogLevel(enum.StrEnum):
@@ -510,6 +521,9 @@ class ThingSpeakSettings:
     max_message_bytes: int = setting(3000, Whole(256, _MIB, "bytes"), "Largest update, by HTTP or MQTT.")
     max_results: int = setting(8000, Whole(1, 1_000_000, "entries"), "Most entries in one answer.")
     max_bulk_entries: int = setting(14_400, Whole(1, 1_000_000, "entries"), "Most entries in one bulk update.")
+    alerts_per_half_hour: int = setting(
+        10, Whole(1, 10_000, "alerts"), "Most calls of the Alerts API that an account may make within 30 minutes."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -535,6 +549,70 @@ class LimitSettings:
         2_000,
         Whole(1, 10_000_000, "updates"),
         "Most updates of all accounts that may wait so. One that came over HTTP keeps its connection while it waits.",
+    )
+    thing_https_per_account: int = setting(1_000, Whole(1, 1_000_000), "Most ThingHTTP requests of one account.")
+
+
+@dataclass(frozen=True, slots=True)
+class HookSettings:
+    """HTTP requests to other servers (docs/outbound.md)"""
+
+    timeout_s: float = setting(
+        10.0,
+        Number(0.1, 300, "seconds"),
+        "How long one request may take as a whole, its redirects and waiting for its turn included.",
+    )
+    max_answer_bytes: int = setting(
+        65_536, Whole(0, 16 * _MIB, "bytes"), "How much of an answer is read; the rest is left."
+    )
+    max_request_bytes: int = setting(65_536, Whole(0, 16 * _MIB, "bytes"), "Largest body of a request.")
+    at_once: int = setting(20, Whole(1, 1_000, "requests"), "Requests at the same time; others wait for their turn.")
+    at_once_per_account: int = setting(4, Whole(1, 1_000, "requests"), "The same for one account.")
+    max_waiting_per_account: int = setting(
+        50, Whole(0, 100_000, "requests"), "Requests of one account that may wait for their turn; more fail."
+    )
+    per_account_per_minute: int = setting(
+        120, Whole(0, 1_000_000, "requests"), "Most requests of one account within a minute; 0 = no such limit."
+    )
+    max_redirects: int = setting(
+        0,
+        Whole(0, 10),
+        "How many redirects are followed, each checked as the first address was. 0: a redirect is the answer.",
+    )
+    allow_private: bool = setting(
+        False,
+        Switch(),
+        "Let every account call this machine and the networks that it stands in. Leave it off where people have "
+        "accounts whom you would not let into your network; `hooks.allow_hosts` opens single hosts.",
+    )
+    allow_hosts: tuple[str, ...] = setting(
+        (),
+        HOSTS_AND_NETWORKS,
+        "Hosts and networks that may be called although they are private. A name is allowed whatever its address is.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class MailSettings:
+    """Mail: the server that takes what Headwater sends (docs/outbound.md)"""
+
+    host: str = setting("", HostName(), "The mail server (SMTP). Without one, no mail is sent.")
+    port: int = setting(587, Whole(1, 65_535), "Its port: commonly 587 for `starttls` and 465 for `tls`.")
+    security: MailSecurity = setting(
+        MailSecurity.STARTTLS,
+        OneOf(MailSecurity),
+        "`starttls`: begin in the clear and go on encrypted, or fail. `tls`: encrypted from the start. `none`: never, "
+        "for a server on this machine.",
+    )
+    username: str = setting("", Line(), "User name at the mail server; empty: do not sign in.")
+    password: str = setting("", ForeignPassword(), "Password at the mail server.")
+    password_file: Path | None = setting(
+        None, OptionalFile(), "File whose first line is that password, in place of `mail.password`."
+    )
+    from_address: str = setting("", MailAddress(), "Who mails come from. Needed as soon as `mail.host` is set.")
+    timeout_s: float = setting(10.0, Number(0.1, 300, "seconds"), "How long the mail server may take for each answer.")
+    per_account_per_hour: int = setting(
+        60, Whole(0, 1_000_000, "mails"), "Most mails of one account within an hour; 0 = no such limit."
     )
 
 
@@ -572,6 +650,8 @@ class Settings:
     sql: SqlSettings = SqlSettings()
     thingspeak: ThingSpeakSettings = ThingSpeakSettings()
     limits: LimitSettings = LimitSettings()
+    hooks: HookSettings = HookSettings()
+    mail: MailSettings = MailSettings()
     log: LogSettings = LogSettings()
 
     @property
@@ -763,6 +843,10 @@ def _check_together(settings: Settings) -> None:
             "mqtt.certificate_sign_in is on and tls.client_certificates is off, so no client shows one: set it "
             "to optional or required, with tls.client_ca"
         )
+    if settings.mail.host and not settings.mail.from_address:
+        raise ConfigurationError("mail.host is set and mail.from_address is not: say who mails come from")
+    if settings.mail.password and settings.mail.password_file is not None:
+        raise ConfigurationError("mail.password and mail.password_file are both set: leave one of them out")
     if (settings.tls.certificate is None) != (settings.tls.key is None):
         given, missing = ("certificate", "key") if settings.tls.certificate else ("key", "certificate")
         raise ConfigurationError(f"tls.{given} is set and tls.{missing} is not: set both, or neither for the own CA")
