@@ -27,6 +27,7 @@ from headwater.backup.taking import Backups
 from headwater.broker.broker import Broker
 from headwater.broker.journal import Journal, JournalLimits
 from headwater.broker.listeners import Listeners
+from headwater.broker.publisher import BrokerPublisher
 from headwater.broker.websocket import WebSockets
 from headwater.control import Command, ControlSocket
 from headwater.demo import run_demo
@@ -39,6 +40,8 @@ from headwater.exchange.opening import table_openers
 from headwater.exchange.streams import answering
 from headwater.file_limit import raise_file_limit, what_is_short
 from headwater.first_start import read_or_make_secret, seed_administrator
+from headwater.hooks.mail import SmtpMailer
+from headwater.hooks.sender import HttpSender
 from headwater.instance import hold_data_directory
 from headwater.logs import Log
 from headwater.persistence.memory import MemorySessionStore
@@ -187,6 +190,7 @@ async def _open_broker(services: Services, settings: Settings) -> AsyncIterator[
         topics = [space for dialect in DIALECTS for space in dialect.topics(services, settings)]
         broker = Broker(services, topics, settings.mqtt, journal, state)
         stack.push_async_callback(broker.close)
+        stack.enter_context(services.publisher.connected(BrokerPublisher(broker, services.access)))
         yield broker
 
 
@@ -272,6 +276,8 @@ async def open_services(settings: Settings, store: Store) -> AsyncIterator[Servi
             time.monotonic,
             QueueLimits(limits.queued_updates_per_channel, limits.queued_updates_per_account, limits.queued_updates),
         )
+        mailer = SmtpMailer(settings.mail)
+        stack.push_async_callback(mailer.close)
         passwords = stack.enter_context(closing(Passwords()))
         connect_limits = ConnectLimits.of(settings.mqtt, time.monotonic)
         yield Services(
@@ -313,6 +319,8 @@ async def open_services(settings: Settings, store: Store) -> AsyncIterator[Servi
             rollups=rollups,
             update_policies=update_policies,
             update_limits=update_limits,
+            sender=HttpSender(settings.hooks),
+            mailer=mailer,
         )
 
 

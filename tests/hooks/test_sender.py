@@ -410,4 +410,4 @@ async def test_no_secret_of_a_request_reaches_the_log(caplog: pytest.LogCaptureF
         await failure(sender(allow_private=False), request)
     ours = [record for record in caplog.records if record.name.startswith("headwater")]
     assert not any(SECRET in record.getMessage() for record in ours)
-    assert SECRET not in repr(request).replace(request.url, "")
+    assert SECRET not in repr(request)

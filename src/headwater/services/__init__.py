@@ -16,6 +16,7 @@ from headwater.services.entries import Entries
 from headwater.services.entry_editing import EntryEditing
 from headwater.services.horizons import Horizons
 from headwater.services.ingest import Ingest
+from headwater.services.outbound import Mailer, NoMailer, NoSender, PublisherSlot, Sender
 from headwater.services.presence import Presence
 from headwater.services.query import Query
 from headwater.services.refusals import Refusals
@@ -48,3 +49,6 @@ class Services:
     update_limits: UpdateLimits
     presence: Presence = field(default_factory=Presence)
     horizons: Horizons = field(default_factory=Horizons)
+    sender: Sender = field(default_factory=NoSender)
+    mailer: Mailer = field(default_factory=NoMailer)
+    publisher: PublisherSlot = field(default_factory=PublisherSlot)

@@ -5,6 +5,8 @@ The use cases name what is to be sent; `hooks/` and the broker do it. Knows no s
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -21,7 +23,8 @@ class OutboundRequest:
 
     method: str
     """GET, POST, PUT, DELETE or PATCH."""
-    url: str
+    url: str = field(repr=False)
+    """Its query may hold a key."""
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     body: bytes = field(default=b"", repr=False)
     username: str = ""
@@ -74,3 +77,42 @@ class Publisher(Protocol):
     async def publish(self, account_id: int, topic: str, payload: bytes, *, qos: int = 0, retain: bool = False) -> None:
         """To the account's own topics, or to one of its channels (`channels/<id>/publish`). Returns once it is taken
         as it would be from a client of that account: with QoS 1, when it is on disk. Raises OutboundFailed."""
+
+
+class NoMailer:
+    """A Mailer where none was opened."""
+
+    is_set_up = False
+
+    async def send(self, account_id: int, mail: Mail) -> None:
+        raise OutboundFailed("no mail server is set up: the operator names one with the setting mail.host")
+
+
+class NoSender:
+    """A Sender where none was opened."""
+
+    async def send(self, account_id: int, request: OutboundRequest) -> OutboundAnswer:
+        raise OutboundFailed("this server sends no requests")
+
+
+class PublisherSlot:
+    """A Publisher that is there before the broker is, and after it. What opens the broker connects it, and disconnects
+    it again; before and after, nothing is published."""
+
+    def __init__(self) -> None:
+        self._publisher: Publisher | None = None
+
+    @contextmanager
+    def connected(self, publisher: Publisher) -> Iterator[None]:
+        """While this one publishes."""
+        self._publisher = publisher
+        try:
+            yield
+        finally:
+            self._publisher = None
+
+    async def publish(self, account_id: int, topic: str, payload: bytes, *, qos: int = 0, retain: bool = False) -> None:
+        """As `Publisher.publish` says."""
+        if self._publisher is None:
+            raise OutboundFailed("the broker is not running yet, or no longer")
+        await self._publisher.publish(account_id, topic, payload, qos=qos, retain=retain)
