@@ -49,6 +49,7 @@ from headwater.persistence.sqlite import open_sqlite_session_store
 from headwater.registry.entities import Channel
 from headwater.registry.opening import open_registry
 from headwater.registry.passwords import Passwords
+from headwater.registry.sealing import KEY_FILE, Seal
 from headwater.registry.worker import RegistryWorker
 from headwater.reload import ListenerTls, Reload
 from headwater.services import Services
@@ -70,6 +71,7 @@ from headwater.services.retention import Retention
 from headwater.services.rollup_keeping import RollupKeeper
 from headwater.services.rollups import Rollups
 from headwater.services.sql import Sql, SqlLimits
+from headwater.services.thing_https import ThingHttps
 from headwater.services.update_limits import QueueLimits, UpdateLimits
 from headwater.services.update_policies import UpdatePolicies
 from headwater.services.upkeep import StoreUpkeep
@@ -276,6 +278,7 @@ async def open_services(settings: Settings, store: Store) -> AsyncIterator[Servi
             time.monotonic,
             QueueLimits(limits.queued_updates_per_channel, limits.queued_updates_per_account, limits.queued_updates),
         )
+        sender = HttpSender(settings.hooks)
         mailer = SmtpMailer(settings.mail)
         stack.push_async_callback(mailer.close)
         passwords = stack.enter_context(closing(Passwords()))
@@ -319,7 +322,16 @@ async def open_services(settings: Settings, store: Store) -> AsyncIterator[Servi
             rollups=rollups,
             update_policies=update_policies,
             update_limits=update_limits,
-            sender=HttpSender(settings.hooks),
+            thing_https=ThingHttps(
+                worker,
+                access,
+                entries,
+                sender,
+                Seal(read_or_make_secret(settings.data / KEY_FILE, "what was sealed with it has to be entered anew")),
+                now=lambda: datetime.now(UTC),
+                max_per_account=limits.thing_https_per_account,
+            ),
+            sender=sender,
             mailer=mailer,
         )
 

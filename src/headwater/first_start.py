@@ -1,4 +1,4 @@
-"""What a server makes when there is none yet: its administrator and the key that signs console sessions."""
+"""What a server makes when there is none yet: its administrator and its own keys."""
 
 from __future__ import annotations
 
@@ -52,8 +52,11 @@ async def seed_administrator(accounts: Accounts, admin: AdminSeed) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
-def read_or_make_secret(path: Path) -> bytes:
-    """The key that signs console sessions; made once, readable by its owner only. Raises `ConfigurationError`."""
+def read_or_make_secret(path: Path, without_it: str = "everybody has to sign in again") -> bytes:
+    """A key of the server's own, such as the one that signs console sessions; made once, readable by its owner only.
+
+    Args: `without_it` says what a new one means. Raises `ConfigurationError`.
+    """
     try:
         secret = path.read_bytes()
     except FileNotFoundError:
@@ -65,5 +68,5 @@ def read_or_make_secret(path: Path) -> bytes:
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from error
     if len(secret) < SECRET_BYTES:
-        raise ConfigurationError(f"{path} is damaged; delete it (everybody has to sign in again)")
+        raise ConfigurationError(f"{path} is damaged; restore it from a backup, or delete it ({without_it})")
     return secret

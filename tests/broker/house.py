@@ -82,6 +82,7 @@ class House:
             account_devices=unused,
             connect_limits=ConnectLimits.of(mqtt, time.monotonic),
             rollups=unused,
+            thing_https=unused,
             update_policies=unused,
             update_limits=UpdateLimits(
                 self.access, self.entries, self.ingest, deleting, lambda _: NO_LIMIT, time.monotonic

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mail_server import mail_server
 
 from headwater.certificates import prepare_identity, server_context
 from headwater.errors import ConfigurationError
 from headwater.hooks.mail import SmtpMailer
 from headwater.services.outbound import Mail, OutboundFailed
 from headwater.settings import MailSecurity, MailSettings, Settings
+from mail_server import mail_server
 
 PASSWORD = "correct-horse"
 MAIL = Mail(("ada@example.com",), "Über 30 °C", "It is hot.\nNow.\n.\n")

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from web_site import Answer, Asked, answering, web_site
 
 from headwater import __version__
 from headwater.certificates import prepare_identity, server_context
 from headwater.hooks.sender import HttpSender
 from headwater.services.outbound import OutboundFailed, OutboundRequest
 from headwater.settings import HookSettings, Settings
+from web_site import Answer, Asked, answering, web_site
 
 SECRET = "s3cret-in-the-query"
 

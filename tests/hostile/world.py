@@ -293,6 +293,7 @@ class World:
             account_devices=unused,
             connect_limits=ConnectLimits.of(self.settings, self.loop.time),
             rollups=unused,
+            thing_https=unused,
             update_policies=unused,
             update_limits=unused,
             presence=Presence(),

@@ -23,7 +23,7 @@ from headwater.store import Store
 TELEMETRY = "telemetry"
 REGISTRY = "registry.db"
 BROKER = "broker.db"
-SMALL_FILES = ("session.key", "demo.json")
+SMALL_FILES = ("session.key", "secrets.key", "demo.json")
 SCRATCH = ".backup"
 """A directory for copies of databases, which have names there only while they are made."""
 BUSY_TIMEOUT_S = 30.0

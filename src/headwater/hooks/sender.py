@@ -8,6 +8,7 @@ here but what this module does itself.
 from __future__ import annotations
 
 import asyncio
+import base64
 import ssl
 import time
 from collections.abc import Callable
@@ -18,9 +19,9 @@ import httpx
 
 from headwater import __version__
 from headwater.hooks.addresses import AllowedHosts, CheckedNetwork, Resolve, resolve_host
-from headwater.hooks.request_checks import check_request, parse_url, wire_headers
 from headwater.hooks.turns import Turns
 from headwater.services.outbound import OutboundAnswer, OutboundFailed, OutboundRequest
+from headwater.services.outbound_checks import check_request, parse_url
 from headwater.services.quotas import Quota
 from headwater.settings import HookSettings
 
@@ -106,7 +107,7 @@ class HttpSender:
         message = httpcore.Request(
             request.method,
             target,
-            headers=wire_headers(request, url, USER_AGENT),
+            headers=_wire_headers(request, url),
             content=request.body,
             extensions={"timeout": {"connect": self._settings.timeout_s}},
         )
@@ -129,6 +130,24 @@ class HttpSender:
             headers.get(b"content-type", b"").decode("latin-1"),
             headers.get(b"location", b"").decode("latin-1"),
         )
+
+
+def _wire_headers(request: OutboundRequest, url: httpx.URL) -> list[tuple[bytes, bytes]]:
+    """The headers of a checked request as they are sent; those that the caller set stand before ours."""
+    headers = [(name, value.strip(" \t")) for name, value in request.headers]
+    given = {name.lower() for name, _ in headers}
+    ours = {"Host": url.netloc.decode("ascii"), "User-Agent": USER_AGENT, "Accept": "*/*"}
+    if request.username or request.password:
+        credentials = f"{request.username}:{request.password}".encode()
+        ours["Authorization"] = "Basic " + base64.b64encode(credentials).decode()
+    if request.body or request.method in ("POST", "PUT", "PATCH"):
+        ours["Content-Length"] = str(len(request.body))
+    # One answer on one connection, and as it is: what unpacks small to large would pass the limit on its length.
+    ours |= {"Accept-Encoding": "identity", "Connection": "close"}
+    headers += [(name, value) for name, value in ours.items() if name.lower() not in given]
+    # Host first, as RFC 9112 section 3.2 asks for.
+    headers.sort(key=lambda header: header[0].lower() != "host")
+    return [(name.encode("ascii"), value.encode()) for name, value in headers]
 
 
 async def _read(response: httpcore.Response, most: int) -> bytes:

@@ -36,6 +36,7 @@ from headwater.registry.tables import (
     ChannelRow,
     MqttDeviceRow,
 )
+from headwater.registry.thing_https import ThingHttpRegistry
 from headwater.registry.transactions import known_id, leave_room, not_found
 from headwater.registry.update_policies import UpdatePolicyRegistry
 
@@ -66,7 +67,7 @@ class NewToken:
     token_hash: bytes
 
 
-class Registry(DeviceRegistry, RollupRegistry, UpdatePolicyRegistry):
+class Registry(DeviceRegistry, RollupRegistry, ThingHttpRegistry, UpdatePolicyRegistry):
     """Accounts, channels and devices in a database. `open_registry` makes one; `close()` gives the file free."""
 
     def close(self) -> None:

@@ -22,6 +22,7 @@ from headwater.services.query import Query
 from headwater.services.refusals import Refusals
 from headwater.services.rollups import Rollups
 from headwater.services.sql import Sql
+from headwater.services.thing_https import ThingHttps
 from headwater.services.update_limits import UpdateLimits
 from headwater.services.update_policies import UpdatePolicies
 
@@ -47,6 +48,7 @@ class Services:
     rollups: Rollups
     update_policies: UpdatePolicies
     update_limits: UpdateLimits
+    thing_https: ThingHttps
     presence: Presence = field(default_factory=Presence)
     horizons: Horizons = field(default_factory=Horizons)
     sender: Sender = field(default_factory=NoSender)

@@ -14,9 +14,11 @@ import pytest
 import uvicorn
 from console_site import Browser, Clock, Site, until
 
+from headwater.hooks.sender import HttpSender
 from headwater.registry.entities import Account, Channel
 from headwater.registry.opening import open_registry
 from headwater.registry.passwords import Passwords
+from headwater.registry.sealing import Seal
 from headwater.registry.worker import RegistryWorker
 from headwater.services import Services
 from headwater.services.access import Access
@@ -35,9 +37,10 @@ from headwater.services.query import Query
 from headwater.services.refusals import Refusals
 from headwater.services.rollups import Rollups
 from headwater.services.sql import Sql
+from headwater.services.thing_https import ThingHttps
 from headwater.services.update_limits import UpdateLimits
 from headwater.services.update_policies import UpdatePolicies
-from headwater.settings import WebSettings
+from headwater.settings import HookSettings, WebSettings
 from headwater.store.memory import MemoryStore
 from headwater.web.app import build_app
 from headwater.web.console import ConsoleOptions
@@ -64,6 +67,7 @@ async def services(tmp_path: Path) -> AsyncIterator[Services]:
 
     policies = UpdatePolicies(worker, access)
     limits = ConnectLimits(time.monotonic, max_failures_per_minute=3)
+    sender = HttpSender(HookSettings(allow_private=True))
     yield Services(
         access=access,
         accounts=Accounts(worker, access, passwords, on_channel_deleted=forget_channel),
@@ -82,6 +86,10 @@ async def services(tmp_path: Path) -> AsyncIterator[Services]:
         rollups=rollups,
         update_policies=policies,
         update_limits=UpdateLimits(access, entries, ingest, deleting, policies.effective, time.monotonic),
+        thing_https=ThingHttps(
+            worker, access, entries, sender, Seal(b"s" * 32), now=lambda: datetime.now(UTC), max_per_account=3
+        ),
+        sender=sender,
     )
     await worker.close()
     passwords.close()

@@ -16,6 +16,7 @@ from headwater.dialects.thingspeak.keys import key_routes
 from headwater.dialects.thingspeak.parse import write_limits
 from headwater.dialects.thingspeak.preflight import Preflight
 from headwater.dialects.thingspeak.reads import Reads
+from headwater.dialects.thingspeak.thing_http import thing_http_routes
 from headwater.dialects.thingspeak.writes import Writes
 from headwater.services import Services
 from headwater.settings import Settings
@@ -56,6 +57,7 @@ def routes(services: Services, settings: Settings) -> Sequence[BaseRoute]:
             Route(f"/stream/channels/{{channel_id}}/feeds{ending}", Endpoint(streamed, MAX_SETTINGS_BYTES, Form.CSV))
             for ending in ("", Form.CSV.extension)
         ),
+        *thing_http_routes(services),
         Route(
             "/channels/{channel_id}/charts/{field}",
             Endpoint(_of_reading(reads.chart), MAX_SETTINGS_BYTES, Form.TEXT),

@@ -5,7 +5,6 @@ Error texts name the host and what is wrong; never a query, a password or the va
 
 from __future__ import annotations
 
-import base64
 import re
 
 import httpx
@@ -67,6 +66,8 @@ def check_request(request: OutboundRequest, max_body_bytes: int) -> httpx.URL:
         raise OutboundFailed(f"there are more than {MAX_HEADERS} headers")
     for name, value in request.headers:
         check_header(name, value)
+    if not request.username.isprintable() or ":" in request.username or not request.password.isprintable():
+        raise OutboundFailed("user name and password hold no control characters, and the user name no colon")
     return parse_url(request.url)
 
 
@@ -80,21 +81,3 @@ def check_header(name: str, value: str) -> None:
         raise OutboundFailed(f"the value of the header {name} is too long or holds line breaks or control characters")
     if name.lower() == "host" and not _HOST_VALUE.fullmatch(value):
         raise OutboundFailed("the header Host must be a host name, with a port if need be")
-
-
-def wire_headers(request: OutboundRequest, url: httpx.URL, user_agent: str) -> list[tuple[bytes, bytes]]:
-    """The headers of a checked request as they are sent; those that the caller set stand before ours."""
-    headers = [(name, value.strip(" \t")) for name, value in request.headers]
-    given = {name.lower() for name, _ in headers}
-    ours = {"Host": url.netloc.decode("ascii"), "User-Agent": user_agent, "Accept": "*/*"}
-    if request.username or request.password:
-        credentials = f"{request.username}:{request.password}".encode()
-        ours["Authorization"] = "Basic " + base64.b64encode(credentials).decode()
-    if request.body or request.method in ("POST", "PUT", "PATCH"):
-        ours["Content-Length"] = str(len(request.body))
-    # One answer on one connection, and as it is: what unpacks small to large would pass the limit on its length.
-    ours |= {"Accept-Encoding": "identity", "Connection": "close"}
-    headers += [(name, value) for name, value in ours.items() if name.lower() not in given]
-    # Host first, as RFC 9112 section 3.2 asks for.
-    headers.sort(key=lambda header: header[0].lower() != "host")
-    return [(name.encode("ascii"), value.encode()) for name, value in headers]
