@@ -10,6 +10,7 @@ from fake_presence import FakeBroker
 from headwater.model.principal import Grant
 from headwater.registry.entities import Account
 from headwater.services import Services
+from headwater.services.request_template import RequestTemplate
 from headwater.store.aggregates import Function
 from headwater.web import console
 from headwater.web.console import ConsoleOptions
@@ -33,6 +34,7 @@ async def _filled(site: Site, account: Account) -> dict[str, int]:
     account_device, _ = await site.services.account_devices.create(account.id, "thermometer")
     token, _ = await site.services.accounts.add_token(account.id, "t")
     rule = await site.services.rollups.add(account.id, channel.id, window_s=60, functions=(Function.MEAN,), keep_s=None)
+    thing_http = await site.services.thing_https.create(account.id, "t", RequestTemplate("http://lamp.example/"))
     broker = FakeBroker()
     site.services.presence.attach(broker)
     return {
@@ -43,6 +45,7 @@ async def _filled(site: Site, account: Account) -> dict[str, int]:
         "token_id": token.id,
         "rollup_id": rule.id,
         "entry_id": (await site.write(channel, field1="1")).entry_id,
+        "thing_http_id": thing_http.id,
         "number": broker.connect(account_id=account.id, device_id=device.id).number,
     }
 
@@ -57,6 +60,7 @@ def _path(pattern: str, ids: dict[str, int | str]) -> str:
 async def test_a_stranger_finds_nothing(site: Site, ada: Browser, options: ConsoleOptions) -> None:
     bob = await site.account("bob")
     ids = await _filled(site, bob)
+    requests = await site.services.thing_https.owned(bob.id)
     before = (site.services.access.channel(ids["channel_id"]), site.services.access.device(ids["device_id"]))
     tried = 0
     for method, pattern in _routes(site.services, options):
@@ -65,6 +69,9 @@ async def test_a_stranger_finds_nothing(site: Site, ada: Browser, options: Conso
         tried += 1
         form = {
             "name": "Stolen",
+            "url": "http://stolen.example/",
+            "method": "GET",
+            "http_version": "1.1",
             "confirmation": str(ids["channel_id"]),
             "note": "Stolen",
             "window": "60",
@@ -77,6 +84,7 @@ async def test_a_stranger_finds_nothing(site: Site, ada: Browser, options: Conso
     assert tried >= 15
     assert before == (site.services.access.channel(ids["channel_id"]), site.services.access.device(ids["device_id"]))
     assert len(await site.services.accounts.tokens(bob.id)) == 1
+    assert await site.services.thing_https.owned(bob.id) == requests
     assert len(site.services.rollups.of(ids["channel_id"])) == 1
 
 
@@ -108,7 +116,10 @@ async def test_who_is_signed_out_gets_nothing(site: Site, options: ConsoleOption
 @pytest.mark.parametrize("number", ["0", str(2**63), "9" * 30, "9" * 5000])
 async def test_ids_that_cannot_be_are_unknown(site: Site, ada: Browser, options: ConsoleOptions, number: str) -> None:
     ids = dict.fromkeys(
-        ("channel_id", "key_id", "device_id", "account_device_id", "token_id", "rollup_id", "entry_id", "number"),
+        (
+            *("channel_id", "key_id", "device_id", "account_device_id", "token_id", "rollup_id", "entry_id"),
+            *("thing_http_id", "number"),
+        ),
         number,
     )
     for method, pattern in _routes(site.services, options):

@@ -30,6 +30,7 @@ from headwater.web.console.rollups import RollupPages
 from headwater.web.console.security_headers import SECURITY_HEADERS
 from headwater.web.console.sign_in import SignInPages
 from headwater.web.console.static_files import static_files
+from headwater.web.console.thing_https import ThingHttpPages
 
 __all__ = ["Console", "ConsoleOptions", "MqttPorts", "routes", "unknown_page"]
 
@@ -53,6 +54,7 @@ def routes(console: Console) -> list[BaseRoute]:
         *MqttDevicePages(console, console.services.devices).routes(),
         *AccountDevicePages(console, console.services.account_devices).routes(),
         *ConnectionPages(console).routes(),
+        *ThingHttpPages(console).routes(),
         *ProfilePages(console).routes(),
     ]
 
