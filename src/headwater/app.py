@@ -56,6 +56,7 @@ from headwater.services import Services
 from headwater.services.access import Access
 from headwater.services.account_devices import AccountDevices
 from headwater.services.accounts import Accounts
+from headwater.services.alerts import Alerts
 from headwater.services.catalogue import Catalogue
 from headwater.services.channels import Channels
 from headwater.services.connect_limits import ConnectLimits
@@ -281,6 +282,9 @@ async def open_services(settings: Settings, store: Store) -> AsyncIterator[Servi
         sender = HttpSender(settings.hooks)
         mailer = SmtpMailer(settings.mail)
         stack.push_async_callback(mailer.close)
+        most_alerts = settings.thingspeak.alerts_per_half_hour
+        alerts = Alerts(worker, access, mailer, most=most_alerts, clock=time.monotonic)
+        stack.push_async_callback(alerts.close)
         passwords = stack.enter_context(closing(Passwords()))
         connect_limits = ConnectLimits.of(settings.mqtt, time.monotonic)
         yield Services(
@@ -331,6 +335,7 @@ async def open_services(settings: Settings, store: Store) -> AsyncIterator[Servi
                 now=lambda: datetime.now(UTC),
                 max_per_account=limits.thing_https_per_account,
             ),
+            alerts=alerts,
             sender=sender,
             mailer=mailer,
         )

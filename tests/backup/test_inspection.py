@@ -35,7 +35,13 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data.mkdir()
     with closing(open_registry(Settings(data=data).registry_url)) as registry:
         account, _ = registry.add_account(
-            "anna", password_hash="hash", is_admin=True, user_api_key="u", mqtt_api_key="m", time_zone="UTC"
+            "anna",
+            password_hash="hash",
+            is_admin=True,
+            user_api_key="u",
+            mqtt_api_key="m",
+            alerts_api_key="a",
+            time_zone="UTC",
         )
         registry.add_channel(account.id, ChannelSettings(name="c"), write_key="w", read_key="r", most=9)
     open_sqlite_session_store(data / "broker.db").close()

@@ -38,7 +38,13 @@ class StoreWithNews(MemoryStore):
 def registry(tmp_path: Path) -> Iterator[Registry]:
     with closing(open_registry(Settings(data=tmp_path).registry_url)) as opened:
         opened.add_account(
-            "anna", password_hash="hash", is_admin=True, user_api_key="u", mqtt_api_key="m", time_zone="UTC"
+            "anna",
+            password_hash="hash",
+            is_admin=True,
+            user_api_key="u",
+            mqtt_api_key="m",
+            alerts_api_key="a",
+            time_zone="UTC",
         )
         yield opened
 

@@ -87,6 +87,7 @@ class House:
             update_limits=UpdateLimits(
                 self.access, self.entries, self.ingest, deleting, lambda _: NO_LIMIT, time.monotonic
             ),
+            alerts=unused,
             presence=self.presence,
         )
         self._populate()

@@ -296,6 +296,7 @@ class World:
             thing_https=unused,
             update_policies=unused,
             update_limits=unused,
+            alerts=unused,
             presence=Presence(),
         )
         self.journal = SteppedJournal(self.store)

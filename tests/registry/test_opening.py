@@ -136,12 +136,17 @@ def test_a_database_of_the_first_version_is_brought_up_to_date_with_all_it_holds
             "INSERT INTO accounts VALUES (1, 'ada', 'hash', 1, 'U', 'M', 'UTC', 1, '2026-01-01 00:00:00.000000')"
         )
         connection.exec_driver_sql(
+            "INSERT INTO accounts VALUES (2, 'bob', 'hash', 0, 'V', 'N', 'UTC', 1, '2026-01-01 00:00:00.000000')"
+        )
+        connection.exec_driver_sql(
             "INSERT INTO mqtt_devices VALUES (7, 1, 'probe', 'c', 'c', x'00', 1, '2026-01-01 00:00:00.000000')"
         )
     engine.dispose()
     registry = open_registry(registry_url)
     before = registry.snapshot()
-    assert [account.name for account in before.accounts] == ["ada"]
+    assert [account.name for account in before.accounts] == ["ada", "bob"]
+    assert len({account.alerts_api_key for account in before.accounts if len(account.alerts_api_key) == 16}) == 2
+    assert {account.email for account in before.accounts} == {""}
     assert [device.client_id for device, _ in before.devices] == ["c"]
     assert before.account_devices == ()
     device = registry.add_account_device(1, "pump", name="Pump", credential_hash="hash", most=1)

@@ -56,6 +56,7 @@ def add_account(registry: Registry, name: str = "ada", token: NewToken | None = 
         password_hash="$argon2id$...",
         user_api_key=generate_api_key(),
         mqtt_api_key=generate_api_key(),
+        alerts_api_key=generate_api_key(),
         is_admin=False,
         time_zone="UTC",
         token=token,

@@ -17,6 +17,7 @@ def add_account(registry: Registry, name: str) -> int:
         password_hash="x",
         user_api_key=generate_api_key(),
         mqtt_api_key=generate_api_key(),
+        alerts_api_key=generate_api_key(),
         is_admin=False,
         time_zone="UTC",
     )

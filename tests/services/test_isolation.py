@@ -51,6 +51,8 @@ OWN_ONLY = {
     "Accounts.add_token",
     "Accounts.rotate_user_api_key",
     "Accounts.rotate_mqtt_api_key",
+    "Accounts.rotate_alerts_api_key",
+    "Accounts.set_email",
     "Accounts.set_time_zone",
 }
 """Methods that can name nothing but the account itself."""
@@ -115,6 +117,8 @@ async def test_an_account_that_does_not_exist_owns_and_makes_nothing(house):
         house.accounts.add_token(99, "t"),
         house.accounts.rotate_user_api_key(99),
         house.accounts.rotate_mqtt_api_key(99),
+        house.accounts.rotate_alerts_api_key(99),
+        house.accounts.set_email(99, ""),
         house.accounts.set_time_zone(99, "UTC"),
     ):
         with pytest.raises(NotFound):

@@ -46,6 +46,7 @@ class Directory:
         self.user_keys: dict[bytes, int] = {}
         """SHA-256 of a user API key to account id; likewise below."""
         self.mqtt_keys: dict[bytes, int] = {}
+        self.alerts_keys: dict[bytes, int] = {}
         self.write_keys: dict[bytes, int] = {}
         """SHA-256 of a write key to channel id; likewise below."""
         self.read_keys: dict[bytes, int] = {}
@@ -63,6 +64,7 @@ class Directory:
         self.account_ids[account.name] = account.id
         self.user_keys[hash_secret(account.user_api_key)] = account.id
         self.mqtt_keys[hash_secret(account.mqtt_api_key)] = account.id
+        self.alerts_keys[hash_secret(account.alerts_api_key)] = account.id
 
     def remove_account(self, account_id: int) -> None:
         """Remove an account, but nothing that it owns."""
@@ -70,6 +72,7 @@ class Directory:
         del self.account_ids[account.name]
         del self.user_keys[hash_secret(account.user_api_key)]
         del self.mqtt_keys[hash_secret(account.mqtt_api_key)]
+        self.alerts_keys.pop(hash_secret(account.alerts_api_key), None)
 
     def remove_token(self, token_id: int) -> None:
         for token_hash in [key for key, token in self.tokens.items() if token.id == token_id]:

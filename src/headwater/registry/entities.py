@@ -26,6 +26,10 @@ class Account:
     created_at: datetime
     session_epoch: int
     """Grows when the password changes, so that older browser sessions end."""
+    email: str = ""
+    """Where mails to this account go; empty for nowhere."""
+    alerts_api_key: str = ""
+    """ThingSpeak's key for mails to the owner. 16 characters of 0-9A-Z."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from sqlalchemy import delete, select, text
 from sqlalchemy.orm import Session
 
 from headwater.errors import Conflict
+from headwater.registry.alerts import AlertRegistry
 from headwater.registry.devices import DeviceRegistry
 from headwater.registry.entities import (
     Account,
@@ -67,7 +68,7 @@ class NewToken:
     token_hash: bytes
 
 
-class Registry(DeviceRegistry, RollupRegistry, ThingHttpRegistry, UpdatePolicyRegistry):
+class Registry(DeviceRegistry, RollupRegistry, ThingHttpRegistry, AlertRegistry, UpdatePolicyRegistry):
     """Accounts, channels and devices in a database. `open_registry` makes one; `close()` gives the file free."""
 
     def close(self) -> None:
@@ -110,6 +111,7 @@ class Registry(DeviceRegistry, RollupRegistry, ThingHttpRegistry, UpdatePolicyRe
         password_hash: str,
         user_api_key: str,
         mqtt_api_key: str,
+        alerts_api_key: str,
         is_admin: bool,
         time_zone: str,
         token: NewToken | None = None,
@@ -123,6 +125,8 @@ class Registry(DeviceRegistry, RollupRegistry, ThingHttpRegistry, UpdatePolicyRe
                 is_admin=is_admin,
                 user_api_key=user_api_key,
                 mqtt_api_key=mqtt_api_key,
+                alerts_api_key=alerts_api_key,
+                email="",
                 time_zone=time_zone,
                 session_epoch=1,
                 created_at=self._now(),
@@ -171,6 +175,18 @@ class Registry(DeviceRegistry, RollupRegistry, ThingHttpRegistry, UpdatePolicyRe
         with self._transaction() as session:
             row = self._account(session, account_id)
             row.mqtt_api_key = key
+            return row.entity()
+
+    def set_alerts_api_key(self, account_id: int, key: str) -> Account:
+        with self._transaction() as session:
+            row = self._account(session, account_id)
+            row.alerts_api_key = key
+            return row.entity()
+
+    def set_email(self, account_id: int, email: str) -> Account:
+        with self._transaction() as session:
+            row = self._account(session, account_id)
+            row.email = email
             return row.entity()
 
     def set_time_zone(self, account_id: int, time_zone: str) -> Account:

@@ -43,6 +43,7 @@ CHANNEL_KIND = "thingspeak"
 ROLLUP_KIND = "rollup"
 """`buckets.kind` of what down-sampling fills."""
 
+_EMPTY = text("''")
 _NEVER_REUSED = {"sqlite_autoincrement": True}
 
 
@@ -87,6 +88,8 @@ class AccountRow(Base):
     time_zone: Mapped[str] = mapped_column(String(64))
     session_epoch: Mapped[int]
     created_at: Mapped[datetime]
+    email: Mapped[str] = mapped_column(String(254), server_default=_EMPTY)
+    alerts_api_key: Mapped[str] = mapped_column(String(16), server_default=_EMPTY, unique=True, index=True)
 
     def entity(self) -> Account:
         return Account(
@@ -98,6 +101,8 @@ class AccountRow(Base):
             time_zone=self.time_zone,
             created_at=self.created_at,
             session_epoch=self.session_epoch,
+            email=self.email,
+            alerts_api_key=self.alerts_api_key,
         )
 
 

@@ -8,6 +8,7 @@ from headwater.registry.worker import RegistryWorker
 from headwater.services.access import Access
 from headwater.services.account_devices import AccountDevices
 from headwater.services.accounts import Accounts
+from headwater.services.alerts import Alerts
 from headwater.services.channels import Channels
 from headwater.services.connect_limits import ConnectLimits
 from headwater.services.deleting import Deleting
@@ -49,6 +50,7 @@ class Services:
     update_policies: UpdatePolicies
     update_limits: UpdateLimits
     thing_https: ThingHttps
+    alerts: Alerts
     presence: Presence = field(default_factory=Presence)
     horizons: Horizons = field(default_factory=Horizons)
     sender: Sender = field(default_factory=NoSender)

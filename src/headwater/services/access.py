@@ -81,6 +81,10 @@ class Access:
             account = self._known.accounts[token.account_id]
         return account
 
+    def account_of_alerts_key(self, key: str) -> Account | None:
+        """The account of a key for alerts; no account has an empty one."""
+        return _follow(self._known.alerts_keys.get(hash_of(key)), self._known.accounts) if key else None
+
     def accounts(self) -> list[Account]:
         """Every account, by name."""
         return sorted(self._known.accounts.values(), key=lambda account: account.name)

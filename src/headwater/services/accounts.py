@@ -23,6 +23,7 @@ from headwater.services.access import Access
 from headwater.services.checks import check_line
 from headwater.services.networks import network_of
 from headwater.services.throttle import Throttle
+from headwater.setting_kinds import is_mail_address
 
 log = Log(__name__)
 
@@ -99,6 +100,7 @@ class Accounts:
                 password_hash=password_hash,
                 user_api_key=generate_api_key(),
                 mqtt_api_key=generate_api_key(),
+                alerts_api_key=generate_api_key(),
                 is_admin=is_admin,
                 time_zone="UTC",
                 token=new_token,
@@ -158,6 +160,20 @@ class Accounts:
         return await self._worker.write(
             lambda registry: registry.set_mqtt_api_key(account_id, generate_api_key()),
             self._access.put_account,
+        )
+
+    async def rotate_alerts_api_key(self, account_id: int) -> Account:
+        return await self._worker.write(
+            lambda registry: registry.set_alerts_api_key(account_id, generate_api_key()),
+            self._access.put_account,
+        )
+
+    async def set_email(self, account_id: int, email: str) -> Account:
+        """Where mails to this account go, or nowhere. Raises: `BadRequest`."""
+        if email and not is_mail_address(email):
+            raise BadRequest("an e-mail address looks like anna@example.com, and nothing stands around it")
+        return await self._worker.write(
+            lambda registry: registry.set_email(account_id, email), self._access.put_account
         )
 
     async def set_time_zone(self, account_id: int, name: str) -> Account:

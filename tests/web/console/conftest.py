@@ -24,6 +24,7 @@ from headwater.services import Services
 from headwater.services.access import Access
 from headwater.services.account_devices import AccountDevices
 from headwater.services.accounts import Accounts
+from headwater.services.alerts import Alerts
 from headwater.services.catalogue import Catalogue
 from headwater.services.channels import Channels
 from headwater.services.connect_limits import ConnectLimits
@@ -33,6 +34,7 @@ from headwater.services.entries import Entries
 from headwater.services.entry_editing import EntryEditing
 from headwater.services.horizons import Horizons
 from headwater.services.ingest import Ingest, IngestLimits
+from headwater.services.outbound import NoMailer
 from headwater.services.query import Query
 from headwater.services.refusals import Refusals
 from headwater.services.rollups import Rollups
@@ -89,6 +91,7 @@ async def services(tmp_path: Path) -> AsyncIterator[Services]:
         thing_https=ThingHttps(
             worker, access, entries, sender, Seal(b"s" * 32), now=lambda: datetime.now(UTC), max_per_account=3
         ),
+        alerts=Alerts(worker, access, NoMailer(), most=2, clock=time.monotonic),
         sender=sender,
     )
     await worker.close()

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from starlette.routing import BaseRoute, Route
 
 from headwater.dialects.thingspeak.aggregation import Method
+from headwater.dialects.thingspeak.alerts import alert_routes
 from headwater.dialects.thingspeak.channels import Channels
 from headwater.dialects.thingspeak.editing import Editing
 from headwater.dialects.thingspeak.endpoint import REFUSED_WRITE, Endpoint, Handler
@@ -58,6 +59,7 @@ def routes(services: Services, settings: Settings) -> Sequence[BaseRoute]:
             for ending in ("", Form.CSV.extension)
         ),
         *thing_http_routes(services),
+        *alert_routes(services),
         Route(
             "/channels/{channel_id}/charts/{field}",
             Endpoint(_of_reading(reads.chart), MAX_SETTINGS_BYTES, Form.TEXT),

@@ -111,7 +111,7 @@ def find_key(parameters: Mapping[str, str], headers: Iterable[tuple[bytes, bytes
         if parameters.get(name, "").strip():
             return parameters[name].strip()
     for header, value in headers:
-        if header.lower() in (b"thingspeakapikey", b"x-thingspeakapikey"):
+        if header.lower() in (b"thingspeakapikey", b"x-thingspeakapikey", b"thingspeak-alerts-api-key"):
             return value.decode("latin-1").strip()
     return None
 

@@ -140,10 +140,10 @@ def render_channel(channel: Channel, last_entry_id: int, *, with_keys: bool, use
 
 
 def render_user(account: Account, *, is_themselves: bool) -> Json:
-    """A person as others see them; what thingspeak.com shows besides to them alone is not kept here."""
+    """A person as others see them, and the e-mail address to them alone. A web site and a biography are not kept."""
     rendered: Json = {"id": account.id, "login": account.name, "created_at": render_datetime(account.created_at)}
     if is_themselves:
-        rendered |= {"email": None, "website": None, "bio": None}
+        rendered |= {"email": account.email or None, "website": None, "bio": None}
     return rendered
 
 

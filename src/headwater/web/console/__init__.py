@@ -16,6 +16,7 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute
 
 from headwater.web.console.account_devices import AccountDevicePages
+from headwater.web.console.alerts import AlertPages
 from headwater.web.console.channel_live import ChannelLive
 from headwater.web.console.channels import ChannelPages
 from headwater.web.console.connections import ConnectionPages
@@ -56,6 +57,7 @@ def routes(console: Console) -> list[BaseRoute]:
         *ConnectionPages(console).routes(),
         *ThingHttpPages(console).routes(),
         *ProfilePages(console).routes(),
+        *AlertPages(console).routes(),
     ]
 
 

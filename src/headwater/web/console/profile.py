@@ -36,6 +36,8 @@ class ProfilePages:
             post(f"{_PROFILE}/user_api_key", self.rotate_user_api_key),
             post(f"{_PROFILE}/mqtt_api_key", self.rotate_mqtt_api_key),
             post(f"{_PROFILE}/update_limit", self.set_update_limit),
+            post(f"{_PROFILE}/alerts_api_key", self.rotate_alerts_api_key),
+            post(f"{_PROFILE}/email", self.set_email),
             post(f"{_PROFILE}/password", self.set_password),
             post(f"{_PROFILE}/tokens", self.add_token),
             post(f"{_PROFILE}/tokens/{{token_id:int}}/delete", self.remove_token),
@@ -66,6 +68,18 @@ class ProfilePages:
     async def rotate_mqtt_api_key(self, visit: Visit) -> Response:
         await self._accounts.rotate_mqtt_api_key(visit.account.id)
         return self._console.redirect(visit, _PROFILE, "There is a new MQTT API key. The old one no longer works.")
+
+    async def rotate_alerts_api_key(self, visit: Visit) -> Response:
+        await self._accounts.rotate_alerts_api_key(visit.account.id)
+        return self._console.redirect(visit, _PROFILE, "There is a new alerts API key. The old one no longer works.")
+
+    async def set_email(self, visit: Visit) -> Response:
+        email = visit.form.text("email")
+        try:
+            await self._accounts.set_email(visit.account.id, email)
+        except BadRequest as error:
+            return await self._page(visit, {"email": sentence_of(str(error))}, 400, email=email)
+        return self._console.redirect(visit, _PROFILE, "E-mail address saved." if email else "E-mail address removed.")
 
     async def add_token(self, visit: Visit) -> Response:
         name = visit.form.text("name")
@@ -120,6 +134,7 @@ class ProfilePages:
         status: int = 200,
         token_name: str = "",
         new_token: tuple[AccountToken, str] | None = None,
+        email: str | None = None,
     ) -> Response:
         limit = self._policies.of_account(visit.account.id)
         return self._console.render(
@@ -136,6 +151,7 @@ class ProfilePages:
             limit_choices=CHOICES,
             limit_choice=visit.form.text("limit") or limit.action.value,
             limit_interval_s=visit.form.text("interval_s") or limit.interval_s,
+            email=visit.account.email if email is None else email,
         )
 
     async def _time_zones(self) -> tuple[str, ...]:
