@@ -166,8 +166,9 @@ class MqttSettings:
     allow_topic_keys: bool = setting(
         True,
         Switch(),
-        "Let clients connect without a password. They may do only what a key inside a topic allows, as older "
-        "ThingSpeak devices do that put their write key at the end of the topic.",
+        "Let clients connect without a password, or with any that looks like a key of ThingSpeak's. They may do only "
+        "what a key inside a topic allows, as older ThingSpeak devices do that put their write key at the end of the "
+        "topic.",
     )
     allow_anonymous: bool = setting(
         False,
