@@ -342,6 +342,35 @@ class TestJava:
         assert pages[0]["channels"][0]["username"] == "admin"
 
 
+class TestSketches:
+    """What was copied most often from tutorials."""
+
+    def test_an_esp8266_posts(self, server: Server, channel: ChannelKeys) -> None:
+        """Lines that end in LF, a body that begins with the key alone, and line ends that count as its last value."""
+        body = f"{channel.write_key}&field1=21.50&field2=60.00\r\n\r\n"
+        request = (
+            f"POST /update HTTP/1.1\n{HOST}\nConnection: close\nX-THINGSPEAKAPIKEY: {channel.write_key}\n"
+            f"{FORM}\nContent-Length: {len(body)}\n\n{body}"
+        )
+        assert send(server, request).body == "1"
+        (entry,) = server.feeds(channel)
+        assert (entry["field1"], entry["field2"].strip()) == ("21.50", "60.00")
+        assert server.feeds(channel, sum=60)[0]["field2"] == "60.0", "a number all the same"
+
+    @pytest.mark.parametrize(
+        "request_line",
+        [
+            "GET /update?api_key={key}&field1=22\r\n\r\n",
+            "GET /update?key={key}&field1=22\r\n",
+            "\r\nGET https://api.thingspeak.com/update?api_key={key}&field1=22\r\n",
+        ],
+        ids=["ESP-01", "ESP-01, one line", "SIM900"],
+    )
+    def test_a_modem_gets(self, server: Server, channel: ChannelKeys, request_line: str) -> None:
+        assert send(server, request_line.format(key=channel.write_key)).body == "1"
+        assert server.feeds(channel)[0]["field1"] == "22"
+
+
 class TestTasmotaRules:
     """`WebSend [host] update?...` of a rule: a GET whose answer is looked at for its status only."""
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwater.web.request_line import completed, mended
+from headwater.web.request_line import METHODS, completed, mended
 from server import ChannelKeys, Server
 
 
@@ -49,7 +49,7 @@ def test_a_long_line_of_spaces_takes_no_time() -> None:
 
 @given(st.binary(max_size=80))
 def test_no_other_line_is_touched(line: bytes) -> None:
-    assert mended(line) == line or line.startswith((b"GET /", b"POST /", b"PUT /", b"DELETE /", b"HEAD /"))
+    assert mended(line) == line or line.startswith(METHODS)
 
 
 @pytest.mark.parametrize(
@@ -63,11 +63,14 @@ def test_no_other_line_is_touched(line: bytes) -> None:
         (b"GET /a HTTP/1.1\r\n", None),
         (b"GET /a b\r\n", None),
         (b"POST /a\r\n", None),
-        (b"\r\nGET /a\r\n", None),
+        (b"\r\n\nGET /a\r\n", b"GET /a HTTP/1.0\r\n\r\n"),
+        (b"GET https://x/a?b\r\n", b"GET https://x/a?b HTTP/1.0\r\n\r\n"),
+        (b"\r\n", None),
+        (b"\r\nGET /a", None),
     ],
 )
 def test_one_line_without_a_version(data: bytes, expected: bytes | None) -> None:
-    assert completed(data, data.index(b"\n")) == expected
+    assert completed(data) == expected
 
 
 @pytest.mark.parametrize("end", [b"\r\n", b"\r\n\r\n", b"\n", b"\r|\n|\r\n"], ids=["line", "two lines", "LF", "pieces"])

@@ -183,11 +183,10 @@ class HttpConnection(HttpToolsProtocol):
             self._input = Phase.HEAD
             return b""
         self._begun_line = b""
-        if end >= 0 and (whole := completed(data, end)) is not None:
-            return whole
-        if end < 0 or (data.count(b" ", 0, end) <= 2 and data[end - 1 : end] == b"\r"):
+        if end < 0 or (data.count(b" ", 0, end) == 2 and data[end - 1 : end] == b"\r"):
             return data
-        return mended(data[:end]) + data[end:]
+        whole = completed(data)
+        return mended(data[:end]) + data[end:] if whole is None else whole
 
     def eof_received(self) -> None:
         self.loop.call_soon(self._watch)  # the transport closes itself after this

@@ -2,12 +2,12 @@
 
 Sketches put texts into the address of a GET as they are, with spaces: `GET /update?status=all is well HTTP/1.1`. And
 some end lines with LF alone, which RFC 9112 (2.2) lets a server take. Those that drive a modem with AT commands send
-`GET /update?field1=22` and nothing more, as HTTP/0.9 was.
+`GET /update?field1=22`, or with a scheme and a host, and nothing more, as HTTP/0.9 was.
 """
 
 from __future__ import annotations
 
-METHODS = (b"GET /", b"POST /", b"PUT /", b"DELETE /", b"HEAD /")
+METHODS = (b"GET /", b"GET http", b"POST /", b"PUT /", b"DELETE /", b"HEAD /")
 """How the lines begin that may be mended."""
 _VERSIONS = (b"HTTP/1.0", b"HTTP/1.1")
 
@@ -17,11 +17,12 @@ def may_begin(data: bytes) -> bool:
     return any(data.startswith(method[: len(data)]) for method in METHODS)
 
 
-def completed(data: bytes, end: int) -> bytes | None:
-    """What has come, made a whole request, where it is one line without a version and perhaps an empty one; None where
-    it is not. `end` is where its first line feed stands."""
-    line = data[:end].rstrip(b"\r ")
-    if not line.startswith(b"GET /") or line.count(b" ") != 1 or data[end:].strip(b"\r\n"):
+def completed(data: bytes) -> bytes | None:
+    """What has come, made a whole request, where it is one line without a version, and empty ones perhaps; None where
+    it is not."""
+    line, feed, rest = data.lstrip(b"\r\n").partition(b"\n")
+    line = line.rstrip(b"\r ")
+    if not feed or not line.startswith(METHODS[:2]) or line.count(b" ") != 1 or rest.strip(b"\r\n"):
         return None
     return line + b" HTTP/1.0\r\n\r\n"
 
