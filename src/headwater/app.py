@@ -72,6 +72,7 @@ from headwater.services.retention import Retention
 from headwater.services.rollup_keeping import RollupKeeper
 from headwater.services.rollups import Rollups
 from headwater.services.sql import Sql, SqlLimits
+from headwater.services.talkbacks import Talkbacks
 from headwater.services.thing_https import ThingHttps
 from headwater.services.update_limits import QueueLimits, UpdateLimits
 from headwater.services.update_policies import UpdatePolicies
@@ -285,6 +286,14 @@ async def open_services(settings: Settings, store: Store) -> AsyncIterator[Servi
         most_alerts = settings.thingspeak.alerts_per_half_hour
         alerts = Alerts(worker, access, mailer, most=most_alerts, clock=time.monotonic)
         stack.push_async_callback(alerts.close)
+        talkbacks = Talkbacks(
+            worker,
+            access,
+            entries,
+            max_talkbacks_per_account=limits.talkbacks_per_account,
+            max_commands=limits.commands_per_talkback,
+        )
+        talkbacks.load(snapshot.talkbacks)
         passwords = stack.enter_context(closing(Passwords()))
         connect_limits = ConnectLimits.of(settings.mqtt, time.monotonic)
         yield Services(
@@ -338,6 +347,7 @@ async def open_services(settings: Settings, store: Store) -> AsyncIterator[Servi
             alerts=alerts,
             sender=sender,
             mailer=mailer,
+            talkbacks=talkbacks,
         )
 
 

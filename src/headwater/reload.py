@@ -166,6 +166,7 @@ class Reload:
         access = self._services.access
         snapshot = await self._services.registry.read(lambda registry: registry.snapshot())
         access.load(snapshot)
+        self._services.talkbacks.load(snapshot.talkbacks)
         await self._services.rollups.load(snapshot.rollups)
         await self._services.update_policies.load()
         await self._services.entries.forget_unknown(access.channel_ids() | self._services.rollups.target_ids())

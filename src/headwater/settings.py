@@ -552,6 +552,8 @@ class LimitSettings:
         "Most updates of all accounts that may wait so. One that came over HTTP keeps its connection while it waits.",
     )
     thing_https_per_account: int = setting(1_000, Whole(1, 1_000_000), "Most ThingHTTP requests of one account.")
+    talkbacks_per_account: int = setting(1000, Whole(1, 1_000_000), "Most TalkBacks of one account.")
+    commands_per_talkback: int = setting(8000, Whole(1, 100_000), "Most commands that may wait in one TalkBack.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,6 +88,7 @@ class House:
                 self.access, self.entries, self.ingest, deleting, lambda _: NO_LIMIT, time.monotonic
             ),
             alerts=unused,
+            talkbacks=unused,
             presence=self.presence,
         )
         self._populate()

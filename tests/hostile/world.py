@@ -297,6 +297,7 @@ class World:
             update_policies=unused,
             update_limits=unused,
             alerts=unused,
+            talkbacks=unused,
             presence=Presence(),
         )
         self.journal = SteppedJournal(self.store)

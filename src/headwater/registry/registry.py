@@ -37,6 +37,8 @@ from headwater.registry.tables import (
     ChannelRow,
     MqttDeviceRow,
 )
+from headwater.registry.talkback_tables import TalkBack
+from headwater.registry.talkbacks import TalkBackRegistry, all_talkbacks
 from headwater.registry.thing_https import ThingHttpRegistry
 from headwater.registry.transactions import known_id, leave_room, not_found
 from headwater.registry.update_policies import UpdatePolicyRegistry
@@ -58,6 +60,7 @@ class Snapshot:
     """Buckets of any kind whose points are not kept for ever, with their retention in seconds. Results of
     down-sampling are not among them: their rules say how long they are kept."""
     rollups: tuple[Rollup, ...] = ()
+    talkbacks: tuple[TalkBack, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,9 @@ class NewToken:
     token_hash: bytes
 
 
-class Registry(DeviceRegistry, RollupRegistry, ThingHttpRegistry, AlertRegistry, UpdatePolicyRegistry):
+class Registry(
+    DeviceRegistry, RollupRegistry, TalkBackRegistry, ThingHttpRegistry, AlertRegistry, UpdatePolicyRegistry
+):
     """Accounts, channels and devices in a database. `open_registry` makes one; `close()` gives the file free."""
 
     def close(self) -> None:
@@ -100,6 +105,7 @@ class Registry(DeviceRegistry, RollupRegistry, ThingHttpRegistry, AlertRegistry,
                 account_devices=tuple((row.entity(), row.credential_hash) for row in account_devices),
                 retentions=tuple((bucket_id, retention_s) for bucket_id, retention_s in retentions if retention_s),
                 rollups=all_rollups(session),
+                talkbacks=all_talkbacks(session),
             )
 
     # Accounts and their tokens

@@ -23,6 +23,7 @@ from headwater.services.query import Query
 from headwater.services.refusals import Refusals
 from headwater.services.rollups import Rollups
 from headwater.services.sql import Sql
+from headwater.services.talkbacks import Talkbacks
 from headwater.services.thing_https import ThingHttps
 from headwater.services.update_limits import UpdateLimits
 from headwater.services.update_policies import UpdatePolicies
@@ -51,6 +52,7 @@ class Services:
     update_limits: UpdateLimits
     thing_https: ThingHttps
     alerts: Alerts
+    talkbacks: Talkbacks
     presence: Presence = field(default_factory=Presence)
     horizons: Horizons = field(default_factory=Horizons)
     sender: Sender = field(default_factory=NoSender)

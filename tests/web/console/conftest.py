@@ -39,6 +39,7 @@ from headwater.services.query import Query
 from headwater.services.refusals import Refusals
 from headwater.services.rollups import Rollups
 from headwater.services.sql import Sql
+from headwater.services.talkbacks import Talkbacks
 from headwater.services.thing_https import ThingHttps
 from headwater.services.update_limits import UpdateLimits
 from headwater.services.update_policies import UpdatePolicies
@@ -93,6 +94,7 @@ async def services(tmp_path: Path) -> AsyncIterator[Services]:
         ),
         alerts=Alerts(worker, access, NoMailer(), most=2, clock=time.monotonic),
         sender=sender,
+        talkbacks=Talkbacks(worker, access, entries),
     )
     await worker.close()
     passwords.close()
