@@ -78,6 +78,17 @@ class TalkBackRegistry(Transactions):
                 [row.entity(None) for row in executed],
             )
 
+    def waiting_counts(self, account_id: int) -> dict[int, int]:
+        """How many commands wait in each of an account's TalkBacks that has any."""
+        counted = (
+            select(CommandRow.talkback_id, func.count())
+            .join(TalkBackRow, TalkBackRow.id == CommandRow.talkback_id)
+            .where(TalkBackRow.account_id == account_id, _WAITS)
+            .group_by(CommandRow.talkback_id)
+        )
+        with self._transaction() as session:
+            return {row[0]: row[1] for row in session.execute(counted)}
+
     def last_command(self, talkback_id: int) -> Command | None:
         """The one that was executed last."""
         with self._transaction() as session:

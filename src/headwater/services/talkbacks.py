@@ -129,6 +129,10 @@ class Talkbacks:
         """Those that wait, and the last ones that were executed."""
         return await self._worker.read(lambda registry: registry.commands(talkback.id))
 
+    async def waiting_counts(self, account_id: int) -> dict[int, int]:
+        """How many commands wait in each of an account's TalkBacks that has any."""
+        return await self._worker.read(lambda registry: registry.waiting_counts(account_id))
+
     async def command(self, talkback: TalkBack, command_id: int) -> Command:
         return await self._worker.read(lambda registry: registry.command(talkback.id, command_id))
 

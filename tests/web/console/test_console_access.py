@@ -35,6 +35,8 @@ async def _filled(site: Site, account: Account) -> dict[str, int]:
     token, _ = await site.services.accounts.add_token(account.id, "t")
     rule = await site.services.rollups.add(account.id, channel.id, window_s=60, functions=(Function.MEAN,), keep_s=None)
     thing_http = await site.services.thing_https.create(account.id, "t", RequestTemplate("http://lamp.example/"))
+    talkback = await site.services.talkbacks.create(account.id, "door")
+    command = await site.services.talkbacks.add_command(account.id, talkback.id, "ON")
     broker = FakeBroker()
     site.services.presence.attach(broker)
     return {
@@ -46,6 +48,8 @@ async def _filled(site: Site, account: Account) -> dict[str, int]:
         "rollup_id": rule.id,
         "entry_id": (await site.write(channel, field1="1")).entry_id,
         "thing_http_id": thing_http.id,
+        "talkback_id": talkback.id,
+        "command_id": command.id,
         "number": broker.connect(account_id=account.id, device_id=device.id).number,
     }
 
@@ -77,6 +81,7 @@ async def test_a_stranger_finds_nothing(site: Site, ada: Browser, options: Conso
             "window": "60",
             "keep": "0",
             "aggregate": "mean",
+            "command_string": "Stolen",
         }
         path = _path(pattern, ids)
         response = await (ada.get(path) if method == "GET" else ada.post(path, form))
@@ -86,6 +91,8 @@ async def test_a_stranger_finds_nothing(site: Site, ada: Browser, options: Conso
     assert len(await site.services.accounts.tokens(bob.id)) == 1
     assert await site.services.thing_https.owned(bob.id) == requests
     assert len(site.services.rollups.of(ids["channel_id"])) == 1
+    (talkback,) = site.services.talkbacks.owned(bob.id)
+    assert [command.command_string for command in (await site.services.talkbacks.commands(talkback)).waiting] == ["ON"]
 
 
 async def test_a_stranger_cannot_authorise_anothers_channel(site: Site, ada: Browser, ada_account: Account) -> None:
@@ -115,13 +122,8 @@ async def test_who_is_signed_out_gets_nothing(site: Site, options: ConsoleOption
 
 @pytest.mark.parametrize("number", ["0", str(2**63), "9" * 30, "9" * 5000])
 async def test_ids_that_cannot_be_are_unknown(site: Site, ada: Browser, options: ConsoleOptions, number: str) -> None:
-    ids = dict.fromkeys(
-        (
-            *("channel_id", "key_id", "device_id", "account_device_id", "token_id", "rollup_id", "entry_id"),
-            *("thing_http_id", "number"),
-        ),
-        number,
-    )
+    names = "channel_id key_id device_id account_device_id token_id rollup_id entry_id number"
+    ids = dict.fromkeys([*names.split(), *["thing_http_id", "talkback_id", "command_id"]], number)
     for method, pattern in _routes(site.services, options):
         if "{" in pattern:
             path = _path(pattern, ids)

@@ -17,6 +17,7 @@ from headwater.dialects.thingspeak.keys import key_routes
 from headwater.dialects.thingspeak.parse import write_limits
 from headwater.dialects.thingspeak.preflight import Preflight
 from headwater.dialects.thingspeak.reads import Reads
+from headwater.dialects.thingspeak.talkbacks import Talkbacks
 from headwater.dialects.thingspeak.thing_http import thing_http_routes
 from headwater.dialects.thingspeak.writes import Writes
 from headwater.services import Services
@@ -32,11 +33,13 @@ def routes(services: Services, settings: Settings) -> Sequence[BaseRoute]:
     writes = Writes(services, limits, settings.thingspeak.max_bulk_entries)
     reads = Reads(services, settings.thingspeak.max_results)
     channels = Channels(services)
+    talkbacks = Talkbacks(services)
+    answering = talkbacks.answering
     write_bytes = limits.max_message_bytes
     both = ("GET", "POST")
-    text = Endpoint(dict.fromkeys(both, writes.update_text), write_bytes, Form.TEXT, refusal=REFUSED_WRITE)
-    json = Endpoint(dict.fromkeys(both, writes.update_json), write_bytes)
-    xml = Endpoint(dict.fromkeys(both, writes.update_xml), write_bytes, Form.XML)
+    text = Endpoint(dict.fromkeys(both, answering(writes.update_text)), write_bytes, Form.TEXT, refusal=REFUSED_WRITE)
+    json = Endpoint(dict.fromkeys(both, answering(writes.update_json)), write_bytes)
+    xml = Endpoint(dict.fromkeys(both, answering(writes.update_xml)), write_bytes, Form.XML)
     streamed = dict.fromkeys(both, Export(services, settings.thingspeak.max_results).stream)
     bulk_bytes = settings.web.max_body_bytes
     return [
@@ -58,6 +61,7 @@ def routes(services: Services, settings: Settings) -> Sequence[BaseRoute]:
             Route(f"/stream/channels/{{channel_id}}/feeds{ending}", Endpoint(streamed, MAX_SETTINGS_BYTES, Form.CSV))
             for ending in ("", Form.CSV.extension)
         ),
+        *talkbacks.routes(),
         *thing_http_routes(services),
         *alert_routes(services),
         Route(

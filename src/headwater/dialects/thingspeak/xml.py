@@ -42,7 +42,7 @@ def _lines(key: str, value: Any, indent: str) -> list[str]:
 def _type_of(name: str, value: object) -> str:
     if isinstance(value, bool):
         return ' type="boolean"'
-    if isinstance(value, int) or name == "id":
+    if isinstance(value, int) or name in ("id", "position"):
         return ' type="integer"'
     if name in _TIMES:
         return ' type="dateTime"'

@@ -2,9 +2,9 @@
 
 One file per concern; `routes` puts them together. A request goes through `console.py` (who asks, is the form genuine),
 then to one handler in `channels.py`, `channel_live.py`, `entries.py`, `devices.py`, `account_devices.py` (what both
-share is in `device_pages.py`), `connections.py`, `profile.py` or `sign_in.py`. The console shares `/channels/` with the
-ThingSpeak dialect and stays away from that dialect's paths: nothing here ends in an extension, or in `feeds`, `fields`,
-`status` or `charts`.
+share is in `device_pages.py`), `apps.py`, `talkbacks.py`, `thing_https.py`, `connections.py`, `profile.py`, `alerts.py` or
+`sign_in.py`. The console shares `/channels/` with the ThingSpeak dialect and stays away from that dialect's paths:
+nothing here ends in an extension, or in `feeds`, `fields`, `status` or `charts`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from starlette.routing import BaseRoute
 
 from headwater.web.console.account_devices import AccountDevicePages
 from headwater.web.console.alerts import AlertPages
+from headwater.web.console.apps import AppsPage
 from headwater.web.console.channel_live import ChannelLive
 from headwater.web.console.channels import ChannelPages
 from headwater.web.console.connections import ConnectionPages
@@ -31,6 +32,7 @@ from headwater.web.console.rollups import RollupPages
 from headwater.web.console.security_headers import SECURITY_HEADERS
 from headwater.web.console.sign_in import SignInPages
 from headwater.web.console.static_files import static_files
+from headwater.web.console.talkbacks import TalkBackPages
 from headwater.web.console.thing_https import ThingHttpPages
 
 __all__ = ["Console", "ConsoleOptions", "MqttPorts", "routes", "unknown_page"]
@@ -54,6 +56,8 @@ def routes(console: Console) -> list[BaseRoute]:
         *DeviceList(console).routes(),
         *MqttDevicePages(console, console.services.devices).routes(),
         *AccountDevicePages(console, console.services.account_devices).routes(),
+        *AppsPage(console).routes(),
+        *TalkBackPages(console).routes(),
         *ConnectionPages(console).routes(),
         *ThingHttpPages(console).routes(),
         *ProfilePages(console).routes(),
