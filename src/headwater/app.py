@@ -34,10 +34,11 @@ from headwater.demo import run_demo
 from headwater.dialects import thingspeak
 from headwater.errors import ConfigurationError
 from headwater.exchange import loading
-from headwater.exchange.commands import IMPORT
+from headwater.exchange.commands import IMPORT, IMPORT_TARGET
 from headwater.exchange.loading import Imports
 from headwater.exchange.opening import table_openers
 from headwater.exchange.streams import answering
+from headwater.exchange.thingspeak_target import Targets
 from headwater.file_limit import raise_file_limit, what_is_short
 from headwater.first_start import read_or_make_secret, seed_administrator
 from headwater.hooks.mail import SmtpMailer
@@ -149,6 +150,7 @@ async def run(
         commands: dict[str, Command] = {
             taking.COMMAND: Backups(settings.data, store).answer,
             IMPORT: Imports(services, settings.data).answer,
+            IMPORT_TARGET: Targets(services, settings.data).answer,
             **{command: answering(open_table) for command, open_table in tables.items()},
         }
         control = ControlSocket(settings.data, commands)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from headwater.cli_common import ConfigOption, DataOption, load_for_command, one_line_errors
+from headwater.cli_import import FormatOption, add_imports
 from headwater.errors import ConfigurationError
 
 # Everything else is imported where it is used, so that `--help` and `version` answer at once.
@@ -20,15 +19,6 @@ MAX_QUERY_INPUT_CHARS = 50_000
 TABLE = "table"
 """What people read, beside the formats of files."""
 
-FormatOption = Annotated[
-    str | None,
-    typer.Option(
-        "--format",
-        metavar="FORMAT",
-        help="csv, jsonl, parquet, arrow, line or arff; by default what the file's name says.",
-        show_default=False,
-    ),
-]
 ReplaceOption = Annotated[bool, typer.Option("--replace", help="If there is such a file already, replace it.")]
 
 
@@ -39,11 +29,7 @@ def add_commands(command_line: typer.Typer) -> None:
         epilog="Examples: headwater export 7 weather.csv  ·  headwater export 7 may.parquet --start 2026-05-01 "
         "--end 2026-06-01  ·  headwater export 'Weather station' - --format jsonl | gzip > weather.jsonl.gz",
     )(export_channel)
-    command_line.command(
-        "import",
-        epilog="Examples: headwater import feeds.csv 7  ·  headwater import history.line.gz 7 --precision ms  ·  "
-        "headwater import log.csv 7 --type when=time --type room=tag --measurement climate",
-    )(import_file)
+    add_imports(command_line)
     command_line.command(
         "query",
         epilog='Examples: headwater query \'SELECT time, field1 FROM "garden"."entry" ORDER BY time\'  ·  '
@@ -87,73 +73,9 @@ def export_channel(
         typer.echo(f"{done.rows} records exported", err=True)
 
 
-def import_file(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="- is standard input. May be compressed.")],
-    channel: Annotated[str, typer.Argument(metavar="CHANNEL", help="Its id, or its name if no other has it.")],
-    format_name: FormatOption = None,
-    precision: Annotated[
-        str, typer.Option(metavar="UNIT", help="What times count in that are whole numbers: ns, us, ms or s.")
-    ] = "ns",
-    measurement: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Measurement of records that do not say it.")
-    ] = None,
-    types: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--type",
-            metavar="COLUMN=KIND",
-            help="What a column is: time, measurement, tag, float, integer, unsigned, boolean or string. Repeatable.",
-        ),
-    ] = None,
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Pass over lines that cannot be read, and count them.")
-    ] = False,
-    data: DataOption = None,
-    config: ConfigOption = None,
-) -> None:
-    """Store what is in a file as data of a channel: what `export` wrote, what thingspeak.com exports, or any table.
-
-    Works while the server runs. Interrupted, the same command goes on where it was; a file that is imported twice is
-    there once. docs/exchange.md describes the formats.
-    """
-    with _ending_at_once(), one_line_errors():
-        settings = load_for_command(data, config)
-        from headwater.exchange import import_terminal
-        from headwater.exchange.formats import format_of
-        from headwater.exchange.reading import Reading, check_kinds
-        from headwater.line_protocol import PRECISIONS
-
-        if precision not in PRECISIONS:
-            raise ConfigurationError(f"--precision {precision}: choose one of {', '.join(PRECISIONS)}")
-        kinds = dict(_column_kind(text) for text in types or ())
-        check_kinds(kinds)
-        how = Reading(PRECISIONS[precision], measurement, kinds, skip_bad)
-        done = import_terminal.import_file(settings, file, channel, format_of(file, format_name), how)
-        for told in done.bad.told:
-            typer.echo(f"headwater: passed over: {told}", err=True)
-        if done.bad.count > len(done.bad.told):
-            typer.echo(f"headwater: passed over: {done.bad.count - len(done.bad.told)} more", err=True)
-        if done.expired:
-            typer.echo(f"headwater: left out: {done.expired} points older than what the channel keeps", err=True)
-        resumed = f", from record {done.resumed_row + 1} on" if done.resumed_row else ""
-        typer.echo(f"{done.records} records imported{resumed}: {done.points} points", err=True)
-
-
 def _tell_losses(losses: Mapping[str, int]) -> None:
     for what, count in sorted(losses.items()):
         typer.echo(f"headwater: left out: {count} {what}", err=True)
-
-
-@contextmanager
-def _ending_at_once() -> Iterator[None]:
-    """End the process without waiting when reading was given up: PyArrow's threads may still be asking for more of the
-    file, and an interpreter that is taken down under them is aborted."""
-    try:
-        yield
-    except typer.Exit as end:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(end.exit_code)
 
 
 def _time_ns(option: str, text: str | None) -> int | None:
@@ -165,13 +87,6 @@ def _time_ns(option: str, text: str | None) -> int | None:
     if at_ns is None:
         raise ConfigurationError(f"{option} {text}: give a time like 2026-05-01 or 2026-05-01T12:00:00Z")
     return at_ns
-
-
-def _column_kind(text: str) -> tuple[str, str]:
-    column, equals, kind = text.rpartition("=")
-    if not equals:
-        raise ConfigurationError(f"--type {text}: give it like room=tag")
-    return column, kind
 
 
 def query_in_sql(

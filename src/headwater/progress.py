@@ -7,7 +7,15 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from headwater.whole_files import Output
 
@@ -19,21 +27,28 @@ class Bar:
         self._bar = bar
         self._task: TaskID | None = None
 
-    def begin(self, what: str, total_bytes: int | None) -> None:
+    def begin(self, what: str, total: int | None) -> None:
         if self._task is not None:
             self._bar.remove_task(self._task)
-        self._task = self._bar.add_task(what, total=total_bytes)
+        self._task = self._bar.add_task(what, total=total)
 
-    def advance(self, size_bytes: int) -> None:
+    def advance(self, count: int) -> None:
         if self._task is not None:
-            self._bar.advance(self._task, size_bytes)
+            self._bar.advance(self._task, count)
 
 
 @contextmanager
-def shown_progress() -> Iterator[Bar]:
+def shown_progress(*, counts_bytes: bool = True) -> Iterator[Bar]:
+    """A bar of bytes, or of whole things."""
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn() if counts_bytes else MofNCompleteColumn(),
+    )
+    with Progress(
+        *columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
         yield Bar(bar)
 
 

@@ -2,4 +2,5 @@
 
 EXPORT = "export"
 IMPORT = "import"
+IMPORT_TARGET = "import_target"
 QUERY = "query"

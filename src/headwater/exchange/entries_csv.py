@@ -21,6 +21,11 @@ _STATUS = "status"
 _TEXTS = (*(f"field{number}" for number in range(1, MAX_FIELDS + 1)), *LOCATION, _STATUS)
 
 
+def entry_columns() -> tuple[str, ...]:
+    """What an entry has beside its time and its number."""
+    return _TEXTS
+
+
 class EntryRows:
     """Entries one by one, texts as they are. Those of one second are a nanosecond apart: no two have the same time."""
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from contextlib import closing, nullcontext
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol, TypeVar
 
 from headwater.backup.sources import require_data
 from headwater.control import Answer, ask_server
@@ -21,6 +21,11 @@ from headwater.exchange.reading import BadLines, Reading, read_blocks
 from headwater.instance import deaf_to_hang_up, hold_data_directory, running_pid
 from headwater.progress import Bar, shown_progress
 from headwater.settings import Settings
+
+if TYPE_CHECKING:
+    from headwater.services import Services
+
+T = TypeVar("T")
 
 FINGERPRINT_BYTES = 2**20
 
@@ -123,11 +128,36 @@ def import_file(settings: Settings, path: Path, channel: str, chosen: Format, ho
         def load(target: Target) -> Imported:
             return _load(target, path, chosen, _CountedInput(opened, progress), how)
 
-        if running_pid(data) is not None:
-            with ask_server(data, IMPORT, channel=channel, fingerprint=fingerprint) as answer:
-                return load(_Server(answer))
-        with deaf_to_hang_up(), hold_data_directory(data):
-            return asyncio.run(_import_alone(settings, channel, fingerprint, load))
+        return load_into(settings, channel, fingerprint, load)
+
+
+def load_into(
+    settings: Settings,
+    channel: str,
+    fingerprint: str | None,
+    load: Callable[[Target], T],
+    *,
+    goes_on_later: bool = False,
+) -> T:
+    """Have a channel loaded, by way of the server if one runs; for the arguments see `Import`."""
+    data = settings.data
+    if running_pid(data) is not None:
+        request = {"channel": channel, "fingerprint": fingerprint, "goes_on_later": goes_on_later}
+        with ask_server(data, IMPORT, **request) as answer:
+            return load(_Server(answer))
+
+    def load_alone(services: Services, loop: asyncio.AbstractEventLoop) -> T:
+        from headwater.exchange.loading import Import
+
+        return load(Import(services, loop, data, channel, fingerprint, goes_on_later=goes_on_later))
+
+    return with_services(settings, load_alone)
+
+
+def with_services(settings: Settings, work: Callable[[Services, asyncio.AbstractEventLoop], T]) -> T:
+    """Do blocking work with the services of a data directory that no server has, in a thread beside their loop's."""
+    with deaf_to_hang_up(), hold_data_directory(settings.data):
+        return asyncio.run(_work_alone(settings, work))
 
 
 def _load(target: Target, path: Path, chosen: Format, opened: _CountedInput, how: Reading) -> Imported:
@@ -142,16 +172,13 @@ def _load(target: Target, path: Path, chosen: Format, opened: _CountedInput, how
     return Imported(rows - bad.count, points - target.expired, target.expired, target.resume_row, bad)
 
 
-async def _import_alone(
-    settings: Settings, channel: str, fingerprint: str | None, load: Callable[[Target], Imported]
-) -> Imported:
+async def _work_alone(settings: Settings, work: Callable[[Services, asyncio.AbstractEventLoop], T]) -> T:
     from headwater.app import open_services, open_store
-    from headwater.exchange.loading import Import
 
     with closing(await asyncio.to_thread(open_store, settings)) as store:
         async with open_services(settings, store) as services:
             loop = asyncio.get_running_loop()
-            return await asyncio.to_thread(lambda: load(Import(services, loop, settings.data, channel, fingerprint)))
+            return await asyncio.to_thread(work, services, loop)
 
 
 def _fingerprint(file: BinaryIO, chosen: Format, how: Reading) -> str:

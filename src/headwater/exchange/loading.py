@@ -35,6 +35,7 @@ log = Log(__name__)
 
 NOTES = "imports"
 NOTE_EVERY_S = 1.0
+_GOES_ON_LATER = "goes_on_later"
 MAX_ENTRY_ID = 10**18
 """A channel that has an entry of this number can still number all that comes."""
 _NUMBERED = ((MEASUREMENT, ENTRY_ID), (NUMBERING, LAST_ID))
@@ -171,8 +172,11 @@ class Import:
         channel_text: str,
         fingerprint: str | None,
         now_s: Callable[[], float] = time.monotonic,
+        *,
+        goes_on_later: bool = False,
     ) -> None:
-        """Args: `fingerprint`: what tells this import from others, None when it cannot go on where it stopped."""
+        """Args: `fingerprint`: what tells this import from others, None when it cannot go on where it stopped;
+        `goes_on_later`: the source grows, so where this ended is remembered."""
         self._loop = loop
         self._now_s = now_s
         self.channel: Channel = run_on(loop, lambda: find_channel(services.access.channels(), channel_text))
@@ -187,6 +191,8 @@ class Import:
             lambda: Loader(services, self.channel, keeps_numbers=keeps_numbers, noted_last_id=note.get("last_id")),
         )
         self._noted_at_s = -NOTE_EVERY_S
+        self._goes_on_later = goes_on_later
+        self._end_row = self.resume_row
 
     @property
     def expired(self) -> int:
@@ -198,24 +204,46 @@ class Import:
         if self._noted_at_s < 0:  # before the first point: who is killed then must find the channel to be empty
             self._write_note(self.resume_row)
         wait_for(self._loop, self._loader.store(block))
+        self._end_row = block.end_row
         if self._now_s() - self._noted_at_s >= NOTE_EVERY_S:
             self._write_note(block.end_row)
 
     def finish(self) -> None:
         """All is stored."""
-        if self._note is not None:
+        if self._goes_on_later:
+            self._write_note(self._end_row)
+        elif self._note is not None:
             self._note.unlink(missing_ok=True)
 
     def _write_note(self, row: int) -> None:
         self._noted_at_s = self._now_s()
         if self._note is not None:
             note = {"row": row, "keeps_numbers": self._loader.keeps_numbers, "last_id": self._loader.last_id}
-            self._note.parent.mkdir(mode=0o700, exist_ok=True)
-            write_atomically(self._note, json.dumps(note).encode(), 0o600)
+            _put_note(self._note, note | {_GOES_ON_LATER: self._goes_on_later})
+
+
+def begin_note(data: Path, channel: Channel, fingerprint: str) -> None:
+    """Note that an import goes into a channel that was made for it, before there is anything to store."""
+    _put_note(_note_path(data, channel, fingerprint), {"row": 0, _GOES_ON_LATER: True})
+
+
+def noted_channel_ids(data: Path, fingerprint: str) -> list[int]:
+    """The channels into which an import of this fingerprint went or goes, oldest first."""
+    notes = (data / NOTES).glob(f"*-{_mark_of(fingerprint)}.json")
+    return sorted(int(name) for note in notes if (name := note.name.partition("-")[0]).isdigit())
+
+
+def _put_note(path: Path, note: Mapping[str, Any]) -> None:
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    write_atomically(path, json.dumps(note).encode(), 0o600)
 
 
 def _note_path(data: Path, channel: Channel, fingerprint: str) -> Path:
-    return data / NOTES / f"{channel.id}-{hashlib.sha256(fingerprint.encode()).hexdigest()[:32]}.json"
+    return data / NOTES / f"{channel.id}-{_mark_of(fingerprint)}.json"
+
+
+def _mark_of(fingerprint: str) -> str:
+    return hashlib.sha256(fingerprint.encode()).hexdigest()[:32]
 
 
 def _read_note(path: Path | None) -> dict[str, Any]:
@@ -231,9 +259,13 @@ def _read_note(path: Path | None) -> dict[str, Any]:
 
 @asynccontextmanager
 async def forgetting_notes(data: Path, deletion: Deletion) -> AsyncIterator[None]:
-    """A hook of `Deleting`: after it, imports into the channel begin anew, since what they stored may be gone."""
-    for note in (data / NOTES).glob(f"{deletion.bucket_id}-*.json"):
-        note.unlink(missing_ok=True)
+    """A hook of `Deleting`: after it, imports into the channel begin anew, since what they stored may be gone. Which
+    channel an import goes into that goes on later stays known."""
+    for path in (data / NOTES).glob(f"{deletion.bucket_id}-*.json"):
+        if _read_note(path).get(_GOES_ON_LATER):
+            _put_note(path, {"row": 0, _GOES_ON_LATER: True})
+        else:
+            path.unlink(missing_ok=True)
     yield
 
 
@@ -247,7 +279,14 @@ class Imports:
 
     def answer(self, request: Mapping[str, Any], reply: Reply) -> None:
         """Take in what the command sends, and say of each block that it is on disk. Raises HeadwaterError."""
-        begun = Import(self._services, self._loop, self._data, str(request["channel"]), request["fingerprint"])
+        begun = Import(
+            self._services,
+            self._loop,
+            self._data,
+            str(request["channel"]),
+            request["fingerprint"],
+            goes_on_later=bool(request.get("goes_on_later")),
+        )
         reply.inform(resume_row=begun.resume_row, channel=begun.channel.id)
         points = 0
         while (block := unpack(reply.read)) is not None:

@@ -63,7 +63,7 @@ def open_answer(
     if not isinstance(text, str) or not isinstance(account, str | None) or not isinstance(bucket, str | None):
         raise BadRequest("a query is text, with the names of an account and a bucket")
     access = services.access
-    buckets = run_on(loop, lambda: buckets_of(access, _account_of(access, account).id, partial(_rules_of, services)))
+    buckets = run_on(loop, lambda: buckets_of(access, account_of(access, account).id, partial(_rules_of, services)))
     with pulled(loop, services.sql.answer(buckets, text, default_bucket=bucket)) as batches:
         yield TableStream(next(batches).schema, batches)
 
@@ -72,7 +72,7 @@ def _rules_of(services: Services, channel_id: int) -> list[Rollup]:
     return [state.rule for state in services.rollups.of(channel_id)]
 
 
-def _account_of(access: Access, name: str | None) -> Account:
+def account_of(access: Access, name: str | None) -> Account:
     if name is not None:
         account = access.account_named(name)
         if account is None:
