@@ -57,7 +57,7 @@ def add_imports(command_line: typer.Typer) -> None:
     )(import_file)
     imports.command(
         "thingspeak",
-        epilog="Examples: headwater import thingspeak --channel 9  ·  headwater import thingspeak --channel 12397 "
+        epilog="Examples: headwater import thingspeak --channel 9  ·  headwater import thingspeak --channel 4711 "
         "--key-file key.txt --into 7",
     )(import_from_thingspeak)
     command_line.add_typer(imports, name="import")

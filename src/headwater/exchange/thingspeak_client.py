@@ -134,17 +134,10 @@ class Upstream:
 
 def _check_address(url: str) -> None:
     try:
-        address, parsed = urlsplit(url), httpx.URL(url)
+        address = httpx.URL(url if urlsplit(url).hostname else "")  # only one of the two knows brackets
     except (ValueError, httpx.InvalidURL):
-        address = parsed = None
-    if (
-        address is None
-        or parsed is None
-        or address.scheme not in ("http", "https")
-        or not parsed.host
-        or parsed.userinfo
-        or address.query
-    ):
+        address = httpx.URL("")
+    if address.scheme not in ("http", "https") or not address.host or address.userinfo or address.query:
         # Not repeated: there may be a password in it.
         raise ConfigurationError("--url: give an address like https://api.thingspeak.com")
 

@@ -2,8 +2,8 @@
 
 One file per concern; `routes` puts them together. A request goes through `console.py` (who asks, is the form genuine),
 then to one handler in `channels.py`, `channel_live.py`, `entries.py`, `devices.py`, `account_devices.py` (what both
-share is in `device_pages.py`), `apps.py`, `talkbacks.py`, `thing_https.py`, `connections.py`, `profile.py`, `alerts.py` or
-`sign_in.py`. The console shares `/channels/` with the ThingSpeak dialect and stays away from that dialect's paths:
+share is in `device_pages.py`), `apps.py`, `talkbacks.py`, `thing_https.py`, `connections.py`, `profile.py`, `alerts.py`
+or `sign_in.py`. The console shares `/channels/` with the ThingSpeak dialect and stays away from that dialect's paths:
 nothing here ends in an extension, or in `feeds`, `fields`, `status` or `charts`.
 """
 
