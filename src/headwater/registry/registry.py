@@ -26,6 +26,7 @@ from headwater.registry.entities import (
     Rollup,
 )
 from headwater.registry.rollups import RollupRegistry, all_rollups, remove_targets
+from headwater.registry.rules import RuleRegistry
 from headwater.registry.tables import (
     CHANNEL_KIND,
     ROLLUP_KIND,
@@ -72,7 +73,13 @@ class NewToken:
 
 
 class Registry(
-    DeviceRegistry, RollupRegistry, TalkBackRegistry, ThingHttpRegistry, AlertRegistry, UpdatePolicyRegistry
+    DeviceRegistry,
+    RollupRegistry,
+    TalkBackRegistry,
+    ThingHttpRegistry,
+    AlertRegistry,
+    RuleRegistry,
+    UpdatePolicyRegistry,
 ):
     """Accounts, channels and devices in a database. `open_registry` makes one; `close()` gives the file free."""
 

@@ -8,7 +8,7 @@ from alembic import op
 from headwater.registry.keys import generate_api_key
 
 revision = "0005"
-down_revision = "0003"
+down_revision = "0004"
 
 
 def upgrade() -> None:
