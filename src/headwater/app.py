@@ -11,6 +11,7 @@ import asyncio
 import errno
 import json
 import os
+import random
 import signal
 import socket
 import sys
@@ -72,6 +73,8 @@ from headwater.services.refusals import Refusals
 from headwater.services.retention import Retention
 from headwater.services.rollup_keeping import RollupKeeper
 from headwater.services.rollups import Rollups
+from headwater.services.rules.carriers import Carriers
+from headwater.services.rules.rules import Rules
 from headwater.services.sql import Sql, SqlLimits
 from headwater.services.talkbacks import Talkbacks
 from headwater.services.thing_https import ThingHttps
@@ -124,6 +127,7 @@ async def run(
         services = await stack.enter_async_context(open_services(settings, store))
         tls = ListenerTls(settings)
         broker = await stack.enter_async_context(_open_broker(services, settings))
+        await stack.enter_async_context(services.rules.running(Carriers()))
         listeners = Listeners(broker.new_connection, settings.mqtt, max_handshakes=settings.tls.max_handshakes)
         stack.push_async_callback(listeners.stop_listening)
         web_sockets = WebSockets(broker.new_connection, settings.listen.websocket_origins, settings.mqtt)
@@ -266,8 +270,20 @@ async def open_services(settings: Settings, store: Store) -> AsyncIterator[Servi
         keeper = RollupKeeper(rollups, ingest, catalogue, store, interval_s=settings.rollup.interval_s)
         stack.enter_context(closing(keeper))
         await stack.enter_async_context(_running(keeper.run()))
+        seal = Seal(read_or_make_secret(settings.data / KEY_FILE, "what was sealed with it has to be entered anew"))
+        rules = Rules(
+            worker,
+            access,
+            entries,
+            seal,
+            settings.rules,
+            now_ns=time.time_ns,
+            chance=random.random,
+        )
+        await rules.load()
 
         async def forget_channel(channel: Channel) -> None:
+            rules.drop_bucket(channel.id)
             await entries.clear(channel)
             await rollups.drop_bucket(channel.id)
 
@@ -342,7 +358,7 @@ async def open_services(settings: Settings, store: Store) -> AsyncIterator[Servi
                 access,
                 entries,
                 sender,
-                Seal(read_or_make_secret(settings.data / KEY_FILE, "what was sealed with it has to be entered anew")),
+                seal,
                 now=lambda: datetime.now(UTC),
                 max_per_account=limits.thing_https_per_account,
             ),
@@ -350,6 +366,7 @@ async def open_services(settings: Settings, store: Store) -> AsyncIterator[Servi
             sender=sender,
             mailer=mailer,
             talkbacks=talkbacks,
+            rules=rules,
         )
 
 

@@ -169,6 +169,7 @@ class Reload:
         self._services.talkbacks.load(snapshot.talkbacks)
         await self._services.rollups.load(snapshot.rollups)
         await self._services.update_policies.load()
+        await self._services.rules.load()
         await self._services.entries.forget_unknown(access.channel_ids() | self._services.rollups.target_ids())
 
     async def _take_up_settings(self) -> None:

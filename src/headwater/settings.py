@@ -498,6 +498,30 @@ class RollupSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RuleSettings:
+    """Rules: React, TimeControl and alerts on silence (docs/rules.md)"""
+
+    per_account: int = setting(200, Whole(0, 100_000), "Most rules of one account.")
+    actions_per_rule: int = setting(8, Whole(1, 50), "Most actions of one rule.")
+    runs_per_minute: int = setting(
+        30, Whole(1, 6_000), "Most runs of one rule in a minute. More are left out and counted: a loop ends here."
+    )
+    at_once: int = setting(
+        16, Whole(1, 256), "Actions that are carried out at the same time; one account gets a quarter of them."
+    )
+    max_waiting: int = setting(
+        1_000,
+        Whole(1, 100_000),
+        "Runs that may be under way, those that wait for another try included; one account gets a quarter of them. "
+        "More are left out and counted.",
+    )
+    tries: int = setting(
+        4, Whole(1, 10), "How often a webhook, a ThingHTTP or a mail is tried, with growing pauses: 2, 8, 32 seconds."
+    )
+    history_runs: int = setting(100, Whole(1, 10_000), "Runs that are kept in a rule's history.")
+
+
+@dataclass(frozen=True, slots=True)
 class SqlSettings:
     """Queries in SQL (docs/sql.md), beside what holds for every query"""
 
@@ -650,6 +674,7 @@ class Settings:
     store: StoreSettings = StoreSettings()
     query: QuerySettings = QuerySettings()
     rollup: RollupSettings = RollupSettings()
+    rules: RuleSettings = RuleSettings()
     sql: SqlSettings = SqlSettings()
     thingspeak: ThingSpeakSettings = ThingSpeakSettings()
     limits: LimitSettings = LimitSettings()

@@ -89,6 +89,7 @@ class House:
             ),
             alerts=unused,
             talkbacks=unused,
+            rules=unused,
             presence=self.presence,
         )
         self._populate()

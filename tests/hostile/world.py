@@ -298,6 +298,7 @@ class World:
             update_limits=unused,
             alerts=unused,
             talkbacks=unused,
+            rules=unused,
             presence=Presence(),
         )
         self.journal = SteppedJournal(self.store)

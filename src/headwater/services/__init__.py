@@ -22,6 +22,7 @@ from headwater.services.presence import Presence
 from headwater.services.query import Query
 from headwater.services.refusals import Refusals
 from headwater.services.rollups import Rollups
+from headwater.services.rules.rules import Rules
 from headwater.services.sql import Sql
 from headwater.services.talkbacks import Talkbacks
 from headwater.services.thing_https import ThingHttps
@@ -53,6 +54,7 @@ class Services:
     thing_https: ThingHttps
     alerts: Alerts
     talkbacks: Talkbacks
+    rules: Rules
     presence: Presence = field(default_factory=Presence)
     horizons: Horizons = field(default_factory=Horizons)
     sender: Sender = field(default_factory=NoSender)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 
 from headwater.errors import BadRequest, Conflict, HeadwaterError, NotFound, TooLarge
@@ -152,6 +152,7 @@ class Entries:
         self._spellings: dict[str, tuple[float | None, bool]] = {}
         self._dated: dict[int, list[DatedWrite]] = {}
         self._looking_up: dict[int, asyncio.Task[None]] = {}
+        self._bulk_watchers: dict[int, list[Callable[[Sequence[Entry]], None]]] = {}
 
     async def recover(self) -> None:
         """Learn the last entry id and time of every channel; call once at start, before any write."""
@@ -414,6 +415,40 @@ class Entries:
                 callback(_entry_of(record))
 
         return self._ingest.watch(channel_id, observe)
+
+    def watch_bulks(self, channel_id: int, callback: Callable[[Sequence[Entry]], None]) -> Callable[[], None]:
+        """Call `callback` once for each bulk write, with its entries that are on disk: those who `watch` are not told
+        of them. Answers the function that ends it."""
+        watchers = self._bulk_watchers.setdefault(channel_id, [])
+        watchers.append(callback)
+
+        def unwatch() -> None:
+            if callback in watchers:
+                watchers.remove(callback)
+            if not watchers and self._bulk_watchers.get(channel_id) is watchers:
+                del self._bulk_watchers[channel_id]
+
+        return unwatch
+
+    def tell_bulk(self, channel_id: int, writes: Sequence[DatedWrite]) -> None:
+        """These writes are one bulk: once all have ended, those who watch for bulks are told of the entries that are on
+        disk, even if whoever sent them has gone away."""
+        if channel_id not in self._bulk_watchers:
+            return
+        stored: list[Entry] = []
+        left = len(writes)
+
+        def ended(write: DatedWrite, error: Exception | None) -> None:
+            nonlocal left
+            left -= 1
+            if error is None and write.entry is not None:
+                stored.append(write.entry)
+            if not left and stored:
+                for callback in tuple(self._bulk_watchers.get(channel_id, ())):
+                    callback(stored)
+
+        for write in writes:
+            write.add_callback(partial(ended, write))
 
     # -- removal ----------------------------------------------------------------------------------------------
 

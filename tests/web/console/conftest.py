@@ -38,12 +38,13 @@ from headwater.services.outbound import NoMailer
 from headwater.services.query import Query
 from headwater.services.refusals import Refusals
 from headwater.services.rollups import Rollups
+from headwater.services.rules.rules import Rules
 from headwater.services.sql import Sql
 from headwater.services.talkbacks import Talkbacks
 from headwater.services.thing_https import ThingHttps
 from headwater.services.update_limits import UpdateLimits
 from headwater.services.update_policies import UpdatePolicies
-from headwater.settings import HookSettings, WebSettings
+from headwater.settings import HookSettings, RuleSettings, WebSettings
 from headwater.store.memory import MemoryStore
 from headwater.web.app import build_app
 from headwater.web.console import ConsoleOptions
@@ -63,8 +64,11 @@ async def services(tmp_path: Path) -> AsyncIterator[Services]:
     rollups = Rollups(worker, access, ingest, catalogue, store, now_ns=time.time_ns, max_rules_per_channel=3)
     deleting.on_deleting(rollups.on_deleting)
     entries = Entries(ingest, query, catalogue, deleting)
+    sealing, limits_of_rules = Sealing(b"s" * 32), RuleSettings(per_account=5)
+    rules = Rules(worker, access, entries, sealing, limits_of_rules, now_ns=time.time_ns, chance=lambda: 0.5)
 
     async def forget_channel(channel: Channel) -> None:
+        rules.drop_bucket(channel.id)
         await entries.clear(channel)
         await rollups.drop_bucket(channel.id)
 
@@ -95,7 +99,10 @@ async def services(tmp_path: Path) -> AsyncIterator[Services]:
         alerts=Alerts(worker, access, NoMailer(), most=2, clock=time.monotonic),
         sender=sender,
         talkbacks=Talkbacks(worker, access, entries),
+        rules=rules,
     )
+    await rules.engine.close()
+    await rules.runner.close()
     await worker.close()
     passwords.close()
     await ingest.close()

@@ -49,6 +49,7 @@ class BulkWriting:
             portion = updates[start : start + _TAKEN_IN_AT_ONCE]
             writes += [entries.write_dated(channel, update, now_ns, is_told=False) for update in portion]
             await asyncio.sleep(0)  # others come in between
+        entries.tell_bulk(channel.id, writes)
         for write in writes:
             with suppress(Conflict):
                 await write.wait()
