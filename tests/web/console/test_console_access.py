@@ -11,6 +11,7 @@ from headwater.model.principal import Grant
 from headwater.registry.entities import Account
 from headwater.services import Services
 from headwater.services.request_template import RequestTemplate
+from headwater.services.rules.definitions import Draft, Publish, Silence, Watch
 from headwater.store.aggregates import Function
 from headwater.web import console
 from headwater.web.console import ConsoleOptions
@@ -37,6 +38,8 @@ async def _filled(site: Site, account: Account) -> dict[str, int]:
     thing_http = await site.services.thing_https.create(account.id, "t", RequestTemplate("http://lamp.example/"))
     talkback = await site.services.talkbacks.create(account.id, "door")
     command = await site.services.talkbacks.add_command(account.id, talkback.id, "ON")
+    draft = Draft("r", Watch(Silence(5)), channel.id, (Publish("a", "b"),))
+    react = await site.services.rules.create(account.id, "react", draft)
     broker = FakeBroker()
     site.services.presence.attach(broker)
     return {
@@ -50,6 +53,8 @@ async def _filled(site: Site, account: Account) -> dict[str, int]:
         "thing_http_id": thing_http.id,
         "talkback_id": talkback.id,
         "command_id": command.id,
+        "rule_id": react.id,
+        "position": 0,
         "number": broker.connect(account_id=account.id, device_id=device.id).number,
     }
 
@@ -93,6 +98,9 @@ async def test_a_stranger_finds_nothing(site: Site, ada: Browser, options: Conso
     assert len(site.services.rollups.of(ids["channel_id"])) == 1
     (talkback,) = site.services.talkbacks.owned(bob.id)
     assert [command.command_string for command in (await site.services.talkbacks.commands(talkback)).waiting] == ["ON"]
+    (react,) = await site.services.rules.owned(bob.id)
+    assert (react.name, react.is_enabled) == ("r", True)
+    assert await site.services.rules.history(bob.id, react.id) == []
 
 
 async def test_a_stranger_cannot_authorise_anothers_channel(site: Site, ada: Browser, ada_account: Account) -> None:
@@ -123,7 +131,9 @@ async def test_who_is_signed_out_gets_nothing(site: Site, options: ConsoleOption
 @pytest.mark.parametrize("number", ["0", str(2**63), "9" * 30, "9" * 5000])
 async def test_ids_that_cannot_be_are_unknown(site: Site, ada: Browser, options: ConsoleOptions, number: str) -> None:
     names = "channel_id key_id device_id account_device_id token_id rollup_id entry_id number"
-    ids = dict.fromkeys([*names.split(), *["thing_http_id", "talkback_id", "command_id"]], number)
+    ids = dict.fromkeys(
+        [*names.split(), *["thing_http_id", "talkback_id", "command_id", "rule_id", "position"]], number
+    )
     for method, pattern in _routes(site.services, options):
         if "{" in pattern:
             path = _path(pattern, ids)

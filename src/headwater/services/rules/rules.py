@@ -6,10 +6,10 @@ Every method takes the account that asks; another account's rule is `NotFound`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from headwater.errors import BadRequest, HeadwaterError, NotFound, StorageError, TooManyRequests
 from headwater.logs import Log
@@ -52,6 +52,13 @@ class Seal(Protocol):
 
     def open(self, sealed: bytes) -> bytes:
         """Raises StorageError for what was not sealed so."""
+
+
+class Things(NamedTuple):
+    """What actions may name: names by id."""
+
+    talkbacks: Mapping[int, str]
+    thing_https: Mapping[int, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +201,14 @@ class Rules:
     def actions_of(self, rule: Rule) -> tuple[Action, ...]:
         """What a rule does. Raises StorageError when that cannot be opened."""
         return parse_actions(self._seal.open(rule.sealed_actions))
+
+    async def things(self, account_id: int) -> Things:
+        """What an account's actions may name."""
+        carriers = self.runner.carriers
+        return Things(
+            {} if carriers.talkback_names is None else await carriers.talkback_names(account_id),
+            {} if carriers.thing_http_names is None else await carriers.thing_http_names(account_id),
+        )
 
     async def create(self, account_id: int, kind: str, draft: Draft) -> Rule:
         """A new rule, which is enabled. Raises BadRequest that begins with the name of what cannot be, NotFound for a

@@ -29,6 +29,7 @@ from headwater.web.console.options import ConsoleOptions, MqttPorts
 from headwater.web.console.pages import WEB_DIRECTORY
 from headwater.web.console.profile import ProfilePages
 from headwater.web.console.rollups import RollupPages
+from headwater.web.console.rules import FACES, RulePages
 from headwater.web.console.security_headers import SECURITY_HEADERS
 from headwater.web.console.sign_in import SignInPages
 from headwater.web.console.static_files import static_files
@@ -60,6 +61,7 @@ def routes(console: Console) -> list[BaseRoute]:
         *TalkBackPages(console).routes(),
         *ConnectionPages(console).routes(),
         *ThingHttpPages(console).routes(),
+        *(route for face in FACES for route in RulePages(console, face).routes()),
         *ProfilePages(console).routes(),
         *AlertPages(console).routes(),
     ]
