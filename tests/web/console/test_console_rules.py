@@ -108,7 +108,7 @@ async def test_from_no_react_to_one_that_runs_and_back(site: Site, ada: Browser,
     page = (await ada.follow(await ada.post(f"{one}/actions/new", PUBLISH))).text
     assert "MQTT alarms" in page
     assert "Field 1 (Temperature) is greater than 30.5" in page
-    assert "runs the first time only the condition is met, at most every 5 minutes" in page
+    assert "runs only the first time the condition is met, at most every 5 minutes" in page
 
     await site.write(channel, field1="31")
     await until(lambda: site.services.rules.journal.state_of(rule.id).failures == 1)  # nobody publishes here

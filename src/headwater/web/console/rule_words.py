@@ -46,7 +46,7 @@ def trigger_words(trigger: Trigger, channel: Channel | None) -> str:
 
 def check_words(watch: Watch) -> str:
     """What of the channel is looked at, and how often the rule runs for it."""
-    often = "the first time only" if watch.is_first_only else "each time"
+    often = "only the first time" if watch.is_first_only else "each time"
     if isinstance(watch.condition, Silence):
         return f"Runs {'once for each silence' if watch.is_first_only else 'again after each such time of silence'}"
     pause = f", at most every {_count(watch.pause_s // 60, 'minute')}" if watch.pause_s else ""
