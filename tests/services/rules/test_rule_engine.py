@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rule_house import PUBLISH, START_NS, RuleHouse, S
 
+from headwater.errors import Cancelled
+from headwater.model.entry import Entry
+from headwater.registry.rule_entities import RuleState
 from headwater.services.rules.definitions import (
     Draft,
     Every,
     Numeric,
     Once,
     Publish,
+    Rule,
     Silence,
     Status,
     Timed,
     Watch,
     Weekly,
 )
+from headwater.services.rules.engine import Engine
+from headwater.services.rules.journal import RunJournal
+from headwater.services.rules.timers import Timers
 from headwater.settings import RuleSettings
 
 HOT = Numeric(1, ">", 30.0)
@@ -246,3 +259,80 @@ async def test_rules_of_a_removed_account_end(rules_house: RuleHouse) -> None:
     assert house.outside.messages == []
     await house.rules.load()
     assert await house.rules.owned(house.ada.id) == []
+
+
+async def test_an_entry_that_cannot_be_read_is_no_silence(
+    rules_house: RuleHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = rules_house
+
+    async def fail(*_: object) -> list[Entry]:
+        raise Cancelled("it took too long")
+
+    await house.send("1")
+    with monkeypatch.context() as broken:
+        broken.setattr(house.entries, "newest", fail)
+        rule = await house.watch(Silence(10))
+        await house.passes(61)
+        assert (await house.rules.report(rule)).left_out_why == "the newest entry could not be read"
+    await house.passes(61)
+    await house.passes(8 * MINUTE)
+    assert len(house.outside.messages) == 1
+
+
+async def test_silence_within_the_pause_is_told_after_it(rules_house: RuleHouse) -> None:
+    house = rules_house
+    rule = await house.watch(Silence(1), pause_s=HOUR)
+    await house.send("1")
+    await house.passes(61)
+    await house.send("2")
+    for _ in range(50):
+        await house.passes(MINUTE)
+    assert len(house.outside.messages) == 1
+    assert (await house.rules.report(rule)).left_out == 1
+    for _ in range(12):
+        await house.passes(MINUTE)
+    assert len(house.outside.messages) == 2
+
+
+numbers = st.sampled_from(["20", "31", "nan", "40", "on", "30"])
+
+
+@given(st.lists(st.lists(numbers, min_size=1, max_size=4), max_size=12), st.booleans())
+def test_runs_are_those_that_a_plain_reading_gives(calls: list[list[str]], is_first_only: bool) -> None:
+    """Any entries in any bulks: the same as going through them by hand."""
+
+    class Nothing:
+        def __getattr__(self, name: str) -> Any:
+            return lambda *_: SimpleNamespace(id=1, account_id=1)
+
+    started: list[int] = []
+    journal = RunJournal(Nothing(), keep=1)  # type: ignore[arg-type]
+    journal.load(1, RuleState())
+    engine = Engine(
+        Nothing(),  # type: ignore[arg-type]
+        Nothing(),  # type: ignore[arg-type]
+        Timers(lambda: 0),
+        journal,
+        lambda _, cause: started.append(cause.entry.entry_id) or True,  # type: ignore[union-attr, func-returns-value]
+        lambda *_: None,
+        runs_per_minute=1000,
+        now_ns=lambda: 0,
+        draw=lambda least, most: least,
+    )
+    watch = Watch(HOT, is_first_only=is_first_only)
+    engine.follow(Rule(1, 1, "react", "r", True, 1, watch, b"", datetime(2026, 1, 1, tzinfo=UTC)))
+    expected, was_met, entry_id = [], False, 0
+    for call in calls:
+        entries, has_run = [], False
+        for text in call:
+            entry_id += 1
+            entries.append(Entry(entry_id, 0, {1: text}))
+            if text in ("20", "31", "40", "30"):
+                met = float(text) > 30
+                if met and not has_run and not (is_first_only and was_met):
+                    expected.append(entry_id)
+                    has_run = True
+                was_met = met
+        engine._stored(1, entries)
+    assert started == expected

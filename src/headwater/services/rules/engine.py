@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 
-from headwater.errors import StorageError
+from headwater.errors import HeadwaterError
 from headwater.logs import Log, Trouble
 from headwater.model.entry import Entry
 from headwater.registry.entities import Channel
@@ -188,10 +188,11 @@ class Engine:
 
     async def _look_at_newest(self, followed: Followed, watch: Watch) -> None:
         newest = await self._newest(followed, None)
-        if not followed.is_gone:
+        if newest and not followed.is_gone:
             self._judge(followed, watch, newest)
 
-    async def _newest(self, followed: Followed, field: int | None) -> list[Entry]:
+    async def _newest(self, followed: Followed, field: int | None) -> list[Entry] | None:
+        """The newest entry, with this field if one is named; none if there is none, None if it cannot be read now."""
         channel = self._channel_of(followed.rule)
         if channel is None:
             return []
@@ -199,20 +200,24 @@ class Engine:
             try:
                 read = self._entries.newest(channel, 1) if field is None else self._entries.newest_with(channel, field)
                 newest = await read
-            except StorageError as error:
+            except HeadwaterError as error:
                 self._trouble.begin(error)
                 followed.leave_out("the newest entry could not be read")
-                return []
+                return None
         self._trouble.end()
         return newest
 
     # -- silence ----------------------------------------------------------------------------------------------
 
     async def _learn_last(self, followed: Followed, silence: Silence) -> None:
-        newest = await self._newest(followed, silence.field)
+        newest = None if followed.is_gone else await self._newest(followed, silence.field)
         if followed.is_gone or followed.timer is not None:  # an entry came meanwhile
             return
         now_ns = self._now_ns()
+        if newest is None:
+            again_ns = now_ns + RETRY_S * S_NS
+            self._timers.call_at(again_ns, lambda: self._spawn(self._learn_last(followed, silence)))
+            return
         created_ns = int(followed.rule.created_at.timestamp()) * S_NS
         followed.last_received_ns = min(now_ns, newest[0].at_ns if newest else created_ns)
         if now_ns < silence_begins_ns(silence, followed.last_received_ns):
@@ -241,17 +246,18 @@ class Engine:
         if now_ns < silence_begins_ns(silence, followed.last_received_ns):
             self._expect(followed, silence)
             return
+        watch = followed.rule.trigger
+        assert isinstance(watch, Watch)
+        followed.timer = None
         if self._fire(followed, Cause(describe(silence, None))):
             followed.note(is_met=True)
-            watch = followed.rule.trigger
-            assert isinstance(watch, Watch)
-            pause_ns = silence.minutes * MINUTE_NS
             if watch.is_first_only:
-                followed.timer = None
                 return
+            again_ns = now_ns + silence.minutes * MINUTE_NS
         else:
-            pause_ns = RETRY_S * S_NS
-        followed.timer = self._timers.call_at(now_ns + pause_ns, lambda: self._silence_due(followed, silence))
+            again_ns = max(now_ns + RETRY_S * S_NS, followed.state.last_run_ns + watch.pause_s * S_NS)
+        if not followed.is_gone:
+            followed.timer = self._timers.call_at(again_ns, lambda: self._silence_due(followed, silence))
 
     # -- schedules --------------------------------------------------------------------------------------------
 
@@ -276,6 +282,8 @@ class Engine:
     def _time_has_come(self, followed: Followed, timed: Timed, due_ns: int) -> None:
         followed.note(last_due_ns=due_ns)
         self._fire(followed, Cause("its time had come"))
+        if followed.is_gone:
+            return
         self._await_next(followed, timed, max(due_ns, self._now_ns() - timed.fuzzy_min * MINUTE_NS))
 
     # -- running ----------------------------------------------------------------------------------------------

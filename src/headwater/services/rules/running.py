@@ -121,16 +121,20 @@ class Runner:
         at_ns = self._now_ns()
         loop = asyncio.get_running_loop()
         began_s = loop.time()
-        results: tuple[ActionResult, ...]
-        outcome: Outcome
+        ended: dict[int, ActionResult] = {}
+        failure: ActionResult | None = None
+        outcome: Outcome = "failed"
         try:
-            results = await self._carry_out_all(rule, cause)
+            await self._carry_out_all(rule, cause, ended)
         except asyncio.CancelledError:  # by `close` alone
-            results, outcome = (ActionResult("", False, "broken off, because the server stopped"),), "not done"
+            failure, outcome = ActionResult("", False, "broken off, because the server stopped"), "not done"
         except HeadwaterError as error:
-            results, outcome = (ActionResult("", False, str(error)),), "failed"
-        else:
-            outcome = "done" if all(result.is_done for result in results) else "failed"
+            failure = ActionResult("", False, str(error))
+        results = tuple(ended[number] for number in sorted(ended))
+        if failure is not None:
+            results += (failure,)
+        elif all(result.is_done for result in results):
+            outcome = "done"
         run = Run(
             rule.id,
             at_ns,
@@ -144,15 +148,17 @@ class Runner:
         self._ended(run)
         return run
 
-    async def _carry_out_all(self, rule: Rule, cause: Cause) -> tuple[ActionResult, ...]:
+    async def _carry_out_all(self, rule: Rule, cause: Cause, ended: dict[int, ActionResult]) -> None:
+        """Carry the actions out at the same time; `ended` takes how each went, by its place among them."""
         channel = None if rule.bucket_id is None else self._access.channel(rule.bucket_id)
         name = channel.settings.name if channel is not None else ""
         occasion = Occasion(rule.name, cause.entry, rule.bucket_id, name)
         tries = 1 if cause.is_test else self._settings.tries
-        actions = self._actions_of(rule)
-        return tuple(
-            await asyncio.gather(*(self._carry_out(rule.account_id, action, occasion, tries) for action in actions))
-        )
+
+        async def carry_out_one(number: int, action: Action) -> None:
+            ended[number] = await self._carry_out(rule.account_id, action, occasion, tries)
+
+        await asyncio.gather(*(carry_out_one(*numbered) for numbered in enumerate(self._actions_of(rule))))
 
     async def _carry_out(self, account_id: int, action: Action, occasion: Occasion, most_tries: int) -> ActionResult:
         what = describe_action(action)
