@@ -11,7 +11,7 @@ from rule_house import PUBLISH, RuleHouse, WorldOutside
 from headwater.errors import BadRequest, Conflict, NotFound, StorageError, TooManyRequests
 from headwater.model.entry import EntryUpdate
 from headwater.services.outbound import Mail, OutboundFailed
-from headwater.services.rules import running
+from headwater.services.rules import journal, running
 from headwater.services.rules.carriers import Carriers
 from headwater.services.rules.definitions import (
     CallThingHttp,
@@ -300,3 +300,15 @@ async def test_a_registry_that_cannot_write_loses_no_history(
     assert all(later.at_ns > earlier.at_ns for later, earlier in pairwise(runs))
     (stored,) = await house.worker.read(lambda registry: registry.all_rules())
     assert (stored.state.runs, stored.state.is_met) == (2, True)
+
+
+async def test_much_is_written_in_several_transactions(rules_house: RuleHouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    house = rules_house
+    monkeypatch.setattr(journal, "WRITTEN_AT_ONCE", 2)
+    rules = [await house.watch(HOT, is_first_only=False) for _ in range(3)]
+    await house.send("31", "32")
+    await house.rules.journal.flush()
+    stored = await house.worker.read(lambda registry: registry.all_rules())
+    assert [rule.state.runs for rule in stored] == [2, 2, 2]
+    for rule in rules:
+        assert [run.entry_id for run in await house.history(rule)] == [2, 1]

@@ -6,6 +6,7 @@ What the last second brought is lost when the process is killed.
 from __future__ import annotations
 
 import asyncio
+from itertools import islice
 
 import msgspec
 
@@ -18,6 +19,8 @@ from headwater.services.rules.definitions import ActionResult, Run
 log = Log(__name__)
 
 PAUSE_S = 1.0
+WRITTEN_AT_ONCE = 5_000
+"""States, and runs, in one transaction."""
 MOST_WAITING = 10_000
 """Runs that may wait for a registry that cannot write; older ones are let go of."""
 
@@ -71,17 +74,20 @@ class RunJournal:
     async def flush(self) -> None:
         """Write what has gathered. Raises StorageError; then it still waits."""
         async with self._lock:
-            unwritten, self._unwritten = self._unwritten, set()
-            states = {rule_id: self._states[rule_id] for rule_id in unwritten}
-            runs, self._runs = self._runs, []
-            if not (states or runs):
-                return
-            try:
-                await self._worker.write(lambda registry: registry.note_runs(states, runs, keep=self._keep))
-            except StorageError:
-                self._unwritten |= unwritten & self._states.keys()
-                self._runs = (runs + self._runs)[-MOST_WAITING:]
-                raise
+            while self._unwritten or self._runs:
+                await self._write_some()
+
+    async def _write_some(self) -> None:
+        some = list(islice(self._unwritten, WRITTEN_AT_ONCE))
+        states = {rule_id: self._states[rule_id] for rule_id in some}
+        runs, self._runs = self._runs[:WRITTEN_AT_ONCE], self._runs[WRITTEN_AT_ONCE:]
+        self._unwritten.difference_update(some)
+        try:
+            await self._worker.write(lambda registry: registry.note_runs(states, runs, keep=self._keep))
+        except StorageError:
+            self._unwritten |= states.keys() & self._states.keys()
+            self._runs = (runs + self._runs)[-MOST_WAITING:]
+            raise
 
     async def of(self, account_id: int, rule_id: int) -> list[Run]:
         """The history of an account's rule, the latest run first."""
