@@ -280,7 +280,6 @@ async def open_services(settings: Settings, store: Store) -> AsyncIterator[Servi
             now_ns=time.time_ns,
             chance=random.random,
         )
-        await rules.load()
 
         async def forget_channel(channel: Channel) -> None:
             rules.drop_bucket(channel.id)

@@ -139,9 +139,10 @@ class Rules:
 
     @asynccontextmanager
     async def running(self, carriers: Carriers) -> AsyncIterator[None]:
-        """Keep to times and write histories for as long as this is open. At its end, runs under way get a short time;
-        those that are not done then are noted as that."""
+        """Follow the registry's rules for as long as this is open. At its end, runs under way get a short time; those
+        that are not done then are noted as that. Raises StorageError when there is no reading them."""
         self.runner.carriers = carriers
+        await self.load()
         tasks = [asyncio.get_running_loop().create_task(work) for work in (self.timers.run(), self.journal.run())]
         try:
             yield
