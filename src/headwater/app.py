@@ -127,7 +127,7 @@ async def run(
         services = await stack.enter_async_context(open_services(settings, store))
         tls = ListenerTls(settings)
         broker = await stack.enter_async_context(_open_broker(services, settings))
-        await stack.enter_async_context(services.rules.running(Carriers()))
+        await stack.enter_async_context(services.rules.running(_carriers(services)))
         listeners = Listeners(broker.new_connection, settings.mqtt, max_handshakes=settings.tls.max_handshakes)
         stack.push_async_callback(listeners.stop_listening)
         web_sockets = WebSockets(broker.new_connection, settings.listen.websocket_origins, settings.mqtt)
@@ -172,6 +172,31 @@ async def run(
         web_sockets.going_away()
         services.update_limits.close()
         await web.close()
+
+
+def _carriers(services: Services) -> Carriers:
+    """Who does what rules say."""
+
+    async def talkback_names(account_id: int) -> dict[int, str]:
+        return {talkback.id: talkback.name for talkback in services.talkbacks.owned(account_id)}
+
+    async def thing_http_names(account_id: int) -> dict[int, str]:
+        return {thing_http.id: thing_http.name for thing_http in await services.thing_https.owned(account_id)}
+
+    def address_of(account_id: int) -> str | None:
+        account = services.access.account(account_id)
+        return None if account is None else account.email or None
+
+    return Carriers(
+        sender=services.sender,
+        mailer=services.mailer,
+        publisher=services.publisher,
+        talkbacks=services.talkbacks,
+        thing_https=services.thing_https,
+        talkback_names=talkback_names,
+        thing_http_names=thing_http_names,
+        address_of=address_of,
+    )
 
 
 @asynccontextmanager

@@ -5,11 +5,10 @@ from __future__ import annotations
 import pytest
 from test_registry_rollups import add_account, add_channel
 
-from headwater.errors import Conflict, NotFound, StorageError
+from headwater.errors import Conflict, NotFound
 from headwater.registry.opening import open_registry
 from headwater.registry.registry import Registry
 from headwater.registry.rule_entities import RuleState, StoredRule, StoredRun
-from headwater.registry.sealing import Sealing
 
 RUN = StoredRun(0, 5, "because", 3, False, "done", 12, b"[]")
 
@@ -82,18 +81,3 @@ def test_a_rule_outlives_its_channel_but_not_its_account(registry: Registry) -> 
         add_rule(registry, account_id, most=1)
     registry.remove_account(account_id)
     assert registry.all_rules() == ()
-
-
-def test_what_is_sealed_opens_with_its_key_alone() -> None:
-    sealing = Sealing(b"k" * 32)
-    sealed = sealing.seal(b"secret")
-    assert b"secret" not in sealed
-    assert sealing.open(sealed) == b"secret"
-    assert sealing.seal(b"secret") != sealed
-    for broken in (b"", sealed[:-1], b"\x02" + sealed[1:], sealed[:20] + bytes([sealed[20] ^ 1]) + sealed[21:]):
-        with pytest.raises(StorageError, match=r"secrets\.key"):
-            sealing.open(broken)
-    with pytest.raises(StorageError):
-        Sealing(b"j" * 32).open(sealed)
-    with pytest.raises(ValueError, match="32 bytes"):
-        Sealing(b"short")

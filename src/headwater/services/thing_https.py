@@ -11,7 +11,6 @@ from datetime import datetime
 
 import msgspec
 
-from headwater.model.entry import FIELD_NUMBERS
 from headwater.registry.keys import generate_api_key
 from headwater.registry.sealing import Seal, SealBroken
 from headwater.registry.thing_https import ThingHttp
@@ -130,7 +129,7 @@ class ThingHttps:
 
     async def _last_value(self, account_id: int, channel_id: int, number: int) -> str:
         channel = self._access.channel(channel_id)
-        if channel is None or number not in FIELD_NUMBERS:
+        if channel is None or number not in channel.settings.numbers:
             return ""
         if not self._access.may_read(channel, None, self._access.account(account_id)):
             return ""

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from headwater.errors import Conflict
 from headwater.model.entry import EntryUpdate
 from headwater.registry.entities import Account, Channel
-from headwater.registry.sealing import Sealing
+from headwater.registry.sealing import Seal
 from headwater.registry.worker import RegistryWorker
 from headwater.services.access import Access
 from headwater.services.catalogue import Catalogue
@@ -121,7 +121,7 @@ class RuleHouse:
             self.worker,
             self.access,
             self.entries,
-            Sealing(b"k" * 32),
+            Seal(b"k" * 32),
             self.settings,
             now_ns=lambda: self.now_ns,
             chance=lambda: self.chance,

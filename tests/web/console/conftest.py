@@ -64,8 +64,8 @@ async def services(tmp_path: Path) -> AsyncIterator[Services]:
     rollups = Rollups(worker, access, ingest, catalogue, store, now_ns=time.time_ns, max_rules_per_channel=3)
     deleting.on_deleting(rollups.on_deleting)
     entries = Entries(ingest, query, catalogue, deleting)
-    sealing, limits_of_rules = Sealing(b"s" * 32), RuleSettings(per_account=5)
-    rules = Rules(worker, access, entries, sealing, limits_of_rules, now_ns=time.time_ns, chance=lambda: 0.5)
+    seal, limits_of_rules = Seal(b"s" * 32), RuleSettings(per_account=5)
+    rules = Rules(worker, access, entries, seal, limits_of_rules, now_ns=time.time_ns, chance=lambda: 0.5)
 
     async def forget_channel(channel: Channel) -> None:
         rules.drop_bucket(channel.id)
@@ -93,9 +93,7 @@ async def services(tmp_path: Path) -> AsyncIterator[Services]:
         rollups=rollups,
         update_policies=policies,
         update_limits=UpdateLimits(access, entries, ingest, deleting, policies.effective, time.monotonic),
-        thing_https=ThingHttps(
-            worker, access, entries, sender, Seal(b"s" * 32), now=lambda: datetime.now(UTC), max_per_account=3
-        ),
+        thing_https=ThingHttps(worker, access, entries, sender, seal, now=lambda: datetime.now(UTC), max_per_account=3),
         alerts=Alerts(worker, access, NoMailer(), most=2, clock=time.monotonic),
         sender=sender,
         talkbacks=Talkbacks(worker, access, entries),

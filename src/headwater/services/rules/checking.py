@@ -9,7 +9,7 @@ from datetime import datetime
 from urllib.parse import urlsplit
 
 from headwater.errors import BadRequest, ProtocolError
-from headwater.model.entry import FIELD_NUMBERS
+from headwater.model.entry import MAX_FIELDS
 from headwater.mqtt.topics import check_topic_name
 from headwater.services.checks import check_line, check_text
 from headwater.services.rules.definitions import (
@@ -178,8 +178,8 @@ def _check_topic(topic: str) -> None:
 
 
 def _check_field(number: int) -> None:
-    if number not in FIELD_NUMBERS:
-        raise BadRequest(f"field: a number from {FIELD_NUMBERS[0]} to {FIELD_NUMBERS[-1]}")
+    if not 1 <= number <= MAX_FIELDS:
+        raise BadRequest(f"field: a number from 1 to {MAX_FIELDS}")
 
 
 def _check_range(what: str, value: float, least: float, most: float) -> None:

@@ -21,8 +21,9 @@ NAMES = (
     *("status", "latitude", "longitude", "elevation", "entry_id", "created_at"),
     *("channel_id", "channel_name", "rule_name"),
 )
+"""Those that every channel has; one that has more fields has theirs too."""
 MARK = "%%"
-_PLACEHOLDER = re.compile("%%(" + "|".join(NAMES) + ")%%")
+_PLACEHOLDER = re.compile("%%(" + "|".join(NAMES) + "|field[1-9][0-9]{1,2})%%")
 _FORM_LIKE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*=")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 

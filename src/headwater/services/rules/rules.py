@@ -9,12 +9,13 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from headwater.errors import BadRequest, HeadwaterError, NotFound, StorageError, TooManyRequests
 from headwater.logs import Log
 from headwater.registry.registry import Registry
 from headwater.registry.rule_entities import RuleState, StoredRule
+from headwater.registry.sealing import Seal, SealBroken
 from headwater.registry.worker import RegistryWorker
 from headwater.services.access import Access
 from headwater.services.entries import Entries
@@ -43,15 +44,6 @@ from headwater.settings import RuleSettings
 log = Log(__name__)
 
 TESTS_PER_MINUTE = 10
-
-
-class Seal(Protocol):
-    """Makes unreadable what lies in the registry."""
-
-    def seal(self, content: bytes) -> bytes: ...
-
-    def open(self, sealed: bytes) -> bytes:
-        """Raises StorageError for what was not sealed so."""
 
 
 class Things(NamedTuple):
@@ -201,7 +193,10 @@ class Rules:
 
     def actions_of(self, rule: Rule) -> tuple[Action, ...]:
         """What a rule does. Raises StorageError when that cannot be opened."""
-        return parse_actions(self._seal.open(rule.sealed_actions))
+        try:
+            return parse_actions(self._seal.open(rule.sealed_actions, _label(rule.account_id)))
+        except SealBroken as error:
+            raise StorageError(str(error)) from error
 
     async def things(self, account_id: int) -> Things:
         """What an account's actions may name."""
@@ -222,7 +217,7 @@ class Rules:
                 name=draft.name,
                 bucket_id=draft.bucket_id,
                 trigger=render_trigger(draft.trigger),
-                actions=self._seal.seal(render_actions(draft.actions)),
+                actions=self._seal.close(render_actions(draft.actions), _label(account_id)),
                 most=self._settings.per_account,
             ),
             self._take_up,
@@ -241,7 +236,7 @@ class Rules:
                 name=draft.name,
                 bucket_id=draft.bucket_id,
                 trigger=render_trigger(draft.trigger),
-                actions=self._seal.seal(render_actions(draft.actions)),
+                actions=self._seal.close(render_actions(draft.actions), _label(account_id)),
             ),
             lambda stored: self._take_up(stored, before),
         )
@@ -367,3 +362,8 @@ def _rule_of(stored: StoredRule) -> Rule:
         stored.actions,
         stored.created_at,
     )
+
+
+def _label(account_id: int) -> str:
+    """What an account's actions are sealed for."""
+    return f"rules of account {account_id}"

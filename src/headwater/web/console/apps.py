@@ -25,6 +25,22 @@ APPS = (
         "TalkBack",
         "A queue of commands, which a device asks for one by one, also along with its updates.",
     ),
+    App(
+        "/apps/thinghttp",
+        "ThingHTTP",
+        "A request to another server, kept here and sent when a device or a rule says so.",
+    ),
+    App(
+        "/apps/react",
+        "React",
+        "Does something when a channel's data meet a condition, or when they stay away.",
+    ),
+    App(
+        "/apps/timecontrol",
+        "TimeControl",
+        "Does something at a time of your choice, once or again and again.",
+    ),
+    App("/profile/alerts", "Alerts", "Mails that your programs send to you with a key of their own."),
 )
 
 

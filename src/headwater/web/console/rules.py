@@ -187,7 +187,7 @@ class RulePages:
             error=error,
             channels=channels,
             chosen=chosen,
-            field_numbers=FIELD_NUMBERS,
+            field_numbers=chosen.settings.numbers if chosen else FIELD_NUMBERS,
             forms=forms,
             limits=checking,
         )
