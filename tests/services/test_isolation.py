@@ -27,6 +27,7 @@ REFUSED: dict[str, Any] = {
     "Channels.remove_read_key": lambda house, me, thing: house.channels.remove_read_key(me, thing.channel, thing.key),
     "Devices.create": lambda house, me, thing: house.devices.create(me, "mine", [Grant(thing.channel, True, True)]),
     "Devices.get_owned": lambda house, me, thing: house.devices.get_owned(me, thing.device),
+    "Channels.share": lambda house, me, thing: house.channels.share(me, thing.channel, []),
     "Devices.update": lambda house, me, thing: house.devices.update(me, thing.device, name="mine"),
     "Devices.rotate_password": lambda house, me, thing: house.devices.rotate_password(me, thing.device),
     "Devices.delete": lambda house, me, thing: house.devices.delete(me, thing.device),

@@ -41,6 +41,10 @@ class Directory:
         self.retentions: dict[int, int] = {}
         """Seconds by bucket id, for buckets of any kind whose points are not kept for ever."""
 
+        self.shares: dict[int, frozenset[int]] = {}
+        """Channel id to the ids of the accounts that it is shared with; channels that are shared with nobody are not
+        there."""
+
         self.account_ids: dict[str, int] = {}
         """By name."""
         self.user_keys: dict[bytes, int] = {}
@@ -67,7 +71,7 @@ class Directory:
         self.alerts_keys[hash_secret(account.alerts_api_key)] = account.id
 
     def remove_account(self, account_id: int) -> None:
-        """Remove an account, but nothing that it owns."""
+        """Remove an account, but nothing that it owns or that is shared with it."""
         account = self.accounts.pop(account_id)
         del self.account_ids[account.name]
         del self.user_keys[hash_secret(account.user_api_key)]
@@ -88,9 +92,22 @@ class Directory:
             index = self.write_keys if api_key.allows_write else self.read_keys
             index[hash_secret(api_key.key)] = channel.id
 
+    def put_shares(self, channel_id: int, account_ids: frozenset[int]) -> None:
+        if account_ids:
+            self.shares[channel_id] = account_ids
+        else:
+            self.shares.pop(channel_id, None)
+
+    def unshare_all(self, account_id: int) -> None:
+        """Nothing is shared with an account any more."""
+        for channel_id, readers in list(self.shares.items()):
+            self.put_shares(channel_id, readers - {account_id})
+
     def remove_channel(self, channel_id: int) -> list[int]:
-        """Remove a channel and the grants on it; returns the ids of the devices that had one."""
+        """Remove a channel, what it is shared with and the grants on it; returns the ids of the devices that had
+        one."""
         self._forget_channel(channel_id)
+        self.shares.pop(channel_id, None)
         holders = [
             known
             for known in self.devices.values()
@@ -130,6 +147,8 @@ class Directory:
         self.retentions.update(snapshot.retentions)
         for channel in snapshot.channels:
             self.put_channel(channel)
+        for channel_id, readers in snapshot.shares:
+            self.put_shares(channel_id, readers)
         for device, password_hash in snapshot.devices:
             self.put_device(device, password_hash)
         for account_device, credential_hash in snapshot.account_devices:

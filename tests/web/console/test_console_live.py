@@ -89,7 +89,7 @@ async def test_a_feed_wakes_its_reader() -> None:
 
 
 def test_an_account_has_only_so_many_streams() -> None:
-    streams = LiveStreams(2)
+    streams = LiveStreams(2, 1)
     feeds = [EntryFeed("s", account_id, 1, 1) for account_id in (1, 1, 2)]
     for feed in feeds:
         streams.add(feed)
@@ -98,6 +98,10 @@ def test_an_account_has_only_so_many_streams() -> None:
     streams.check_room(2)
     streams.discard(feeds[0])
     streams.check_room(1)
+    streams.add(EntryFeed("", "192.0.2.1", 1, 1))
+    with pytest.raises(TooManyRequests):
+        streams.check_room("192.0.2.1")
+    streams.check_room("192.0.2.2")
 
 
 def test_entries_cannot_break_out_of_their_event() -> None:

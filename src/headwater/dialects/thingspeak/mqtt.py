@@ -162,14 +162,22 @@ class ThingSpeakTopics(TopicSpace):
             return _NO_SUBSCRIBE_FILTER
         channel = self._services.access.channel(parsed.channel_id)
         if channel is not None:
-            is_public = channel.settings.is_public and principal.kind is not PrincipalKind.DEVICE
             if parsed.key is not None:
                 if not self._services.access.opens(channel, parsed.key):
                     return NotGranted(f"the key in the topic is none of channel {parsed.channel_id}'s")
                 return _judge_field(channel, topic_filter)
-            if is_public or principal.may_subscribe(channel.id, channel.account_id):  # devices: one by one
+            may_view = principal.kind is not PrincipalKind.DEVICE and self._may_view(channel, principal)
+            if may_view or principal.may_subscribe(channel.id, channel.account_id):  # devices: one by one
                 return _judge_field(channel, topic_filter)
         return NotGranted(f"no right to subscribe to channel {parsed.channel_id}: {_WHY_NO_MESSAGES[principal.kind]}")
+
+    def _may_view(self, channel: Channel, principal: Principal) -> bool:
+        """Whether a channel is public, or shared with the account that acts in person."""
+        access, account_id = self._services.access, principal.account_id
+        account = None
+        if principal.kind is PrincipalKind.ACCOUNT and account_id is not None:
+            account = access.account(account_id)
+        return access.may_view(channel, account)
 
     def subscribed(self, topic_filter: str) -> None:
         parsed = parse_subscribe_filter(topic_filter)

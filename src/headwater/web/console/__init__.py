@@ -1,10 +1,10 @@
 """The web console: what people see of Headwater in a browser.
 
 One file per concern; `routes` puts them together. A request goes through `console.py` (who asks, is the form genuine),
-then to one handler in `channels.py`, `channel_live.py`, `entries.py`, `devices.py`, `account_devices.py` (what both
-share is in `device_pages.py`), `apps.py`, `talkbacks.py`, `thing_https.py`, `connections.py`, `profile.py`, `alerts.py`
-or `sign_in.py`. The console shares `/channels/` with the ThingSpeak dialect and stays away from that dialect's paths:
-nothing here ends in an extension, or in `feeds`, `fields`, `status` or `charts`.
+then to one handler in the file of its pages (what devices of both kinds share is in `device_pages.py`). Pages for
+everybody (`open_get`) take a `Visitor`, the others a `Visit` of somebody who is signed in. The console shares
+`/channels/` with the ThingSpeak dialect and stays away from that dialect's paths: nothing here ends in an extension, or
+in `feeds`, `fields`, `status` or `charts`.
 """
 
 from __future__ import annotations
@@ -28,9 +28,11 @@ from headwater.web.console.errors import UNKNOWN_PAGE
 from headwater.web.console.options import ConsoleOptions, MqttPorts
 from headwater.web.console.pages import WEB_DIRECTORY
 from headwater.web.console.profile import ProfilePages
+from headwater.web.console.public_view import PublicPages
 from headwater.web.console.rollups import RollupPages
 from headwater.web.console.rules import FACES, RulePages
 from headwater.web.console.security_headers import SECURITY_HEADERS
+from headwater.web.console.sharing import SharingPages
 from headwater.web.console.sign_in import SignInPages
 from headwater.web.console.static_files import static_files
 from headwater.web.console.talkbacks import TalkBackPages
@@ -53,6 +55,8 @@ def routes(console: Console) -> list[BaseRoute]:
         *ChannelPages(console).routes(),
         *ChannelLive(console).routes(),
         *EntryPages(console).routes(),
+        *PublicPages(console).routes(),
+        *SharingPages(console).routes(),
         *RollupPages(console).routes(),
         *DeviceList(console).routes(),
         *MqttDevicePages(console, console.services.devices).routes(),

@@ -7,6 +7,7 @@ twice it knows by id and time.
 from __future__ import annotations
 
 import asyncio
+import math
 
 from starlette.responses import Response
 from starlette.routing import BaseRoute
@@ -14,9 +15,11 @@ from starlette.routing import BaseRoute
 from headwater.errors import BadRequest
 from headwater.model.entry import Entry
 from headwater.registry.entities import Channel
+from headwater.services.networks import network_of
 from headwater.web.console.chart_data import columns_of, seconds_of
-from headwater.web.console.console import Console, Visit, json_response
+from headwater.web.console.console import Console, Visitor, json_response
 from headwater.web.console.live import EntryFeed, LiveResponse
+from headwater.web.console.public_view import viewable
 
 DEFAULT_RESULTS, MAX_RESULTS = 100, 8000
 MAX_MISSED = 1000
@@ -24,7 +27,7 @@ MAX_MISSED = 1000
 
 
 class ChannelLive:
-    """`/channels/<id>/data` and `/channels/<id>/live`, for the channel's owner only."""
+    """`/channels/<id>/data` and `/channels/<id>/live`, for whoever may see the channel."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -32,15 +35,15 @@ class ChannelLive:
 
     def routes(self) -> list[BaseRoute]:
         return [
-            self._console.get_data("/channels/{channel_id:int}/data", self.data),
-            self._console.get_data("/channels/{channel_id:int}/live", self.live),
+            self._console.open_data("/channels/{channel_id:int}/data", self.data),
+            self._console.open_data("/channels/{channel_id:int}/live", self.live),
         ]
 
-    async def data(self, visit: Visit) -> Response:
+    async def data(self, visit: Visitor) -> Response:
         count = parse_count("results", visit.request.query_params.get("results", str(DEFAULT_RESULTS)))
         if not 1 <= count <= MAX_RESULTS:
             raise BadRequest(f"results must be between 1 and {MAX_RESULTS}")
-        channel = await self._owned(visit)
+        channel = viewable(self._services, visit)
         last_entry_id = self._services.entries.last_entry_id(channel.id)
         entries = await self._services.entries.newest(channel, count)
 
@@ -58,13 +61,15 @@ class ChannelLive:
         # 8,000 entries of 8 fields take tens of milliseconds, too long for the loop that serves everybody
         return await asyncio.to_thread(render)
 
-    async def live(self, visit: Visit) -> Response:
-        channel = await self._owned(visit)
+    async def live(self, visit: Visitor) -> Response:
+        channel = viewable(self._services, visit)
         text = visit.request.headers.get("last-event-id", "")
         after = parse_count("Last-Event-ID", text) if text else None
         options = self._console.options
-        self._console.live.check_room(visit.account.id)
-        feed = EntryFeed(visit.session.id, visit.account.id, channel.id, options.live_queue_entries)
+        holder = visit.account.id if visit.account is not None else network_of(visit.address)
+        self._console.live.check_room(holder)
+        session_id = visit.session.id if visit.session is not None else ""
+        feed = EntryFeed(session_id, holder, channel.id, options.live_queue_entries)
 
         async def missed() -> tuple[list[Entry], bool]:
             return await self._missed(channel, after)
@@ -94,18 +99,16 @@ class ChannelLive:
         missed = sorted(entry for entry in newest if entry.entry_id > after)
         return (missed, True) if len(missed) >= gap else ([], False)
 
-    def _remaining_s(self, visit: Visit, channel_id: int) -> float:
-        """How long this visitor may go on watching; 0 once the session or the channel is gone."""
+    def _remaining_s(self, visit: Visitor, channel_id: int) -> float:
+        """How long this visitor may go on watching; 0 once the session, the channel or the right to see it is gone."""
         sessions = self._console.sessions
-        if sessions.account_of(visit.session) is None:
+        account = sessions.account_of(visit.session)
+        if visit.session is not None and account is None:
             return 0
         channel = self._services.access.channel(channel_id)
-        if channel is None or channel.account_id != visit.account.id:
+        if channel is None or not self._services.access.may_view(channel, account):
             return 0
-        return sessions.remaining_s(visit.session)
-
-    async def _owned(self, visit: Visit) -> Channel:
-        return await self._services.channels.get_owned(visit.account.id, visit.path_id("channel_id"))
+        return math.inf if visit.session is None else sessions.remaining_s(visit.session)
 
 
 def parse_count(name: str, text: str) -> int:

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from headwater.errors import BadRequest, Conflict
-from headwater.model.entry import FIELD_NUMBERS, Entry
+from headwater.model.entry import FIELD_NUMBERS
 from headwater.registry.entities import Channel, ChannelSettings
+from headwater.web.console.channel_cards import cards_of, page_of
 from headwater.web.console.channel_form import (
     WHOLE_FORM,
     channel_form_errors,
     days_of,
-    is_web_address,
     more_numbers,
     parse_channel_form,
 )
-from headwater.web.console.chart_data import sparkline_of
-from headwater.web.console.console import Console, Visit
+from headwater.web.console.console import Console, Visit, Visitor
 from headwater.web.console.errors import sentence_of
+from headwater.web.console.public_view import author_of, is_owner, public_page, view_of, viewable
 from headwater.web.console.snippets import first_entry_line, mqtt_publish_line, rest_snippets
 from headwater.web.console.update_limit_form import AS_THE_ACCOUNT, CHOICES, describe, parse_update_limit
 
 CHANNELS_PER_PAGE = 24
-SPARKLINE_ENTRIES = 60
-SPARKLINE_WIDTH, SPARKLINE_HEIGHT = 240, 48
+MAX_SHARED_SHOWN = 60
 _QUERY_MAX = 255
 
 
@@ -47,7 +45,7 @@ class ChannelPages:
             get("/channels", self.index),
             get("/channels/new", self.new),
             post("/channels/new", self.create),
-            get(one, self.show),
+            self._console.open_get(one, self.show),
             get(f"{one}/settings", self.settings),
             post(f"{one}/settings", self.save_settings),
             post(f"{one}/update_limit", self.save_update_limit),
@@ -64,15 +62,14 @@ class ChannelPages:
         owned = await self._channels.owned(visit.account.id)
         query = visit.request.query_params.get("q", "").strip()[:_QUERY_MAX]
         found = [channel for channel in owned if _is_match(channel, query)]
-        pages = max(1, -(-len(found) // CHANNELS_PER_PAGE))
-        page = min(_page_number(visit.request.query_params.get("page", "1")), pages)
-        shown = found[(page - 1) * CHANNELS_PER_PAGE : page * CHANNELS_PER_PAGE]
-        newest = await asyncio.gather(*(self._entries.newest(channel, SPARKLINE_ENTRIES) for channel in shown))
+        shared = self._console.services.access.channels_shared_with(visit.account.id)[:MAX_SHARED_SHOWN]
+        shown, page, pages = page_of(found, visit.request.query_params.get("page", "1"), CHANNELS_PER_PAGE)
         return self._console.render(
             visit,
             "channels.html",
-            cards=[self._card(channel, entries) for channel, entries in zip(shown, newest, strict=True)],
-            sparkline_size=(SPARKLINE_WIDTH, SPARKLINE_HEIGHT),
+            cards=await cards_of(self._console.services, shown),
+            shared=await cards_of(self._console.services, shared),
+            authors={channel.id: author_of(self._console.services, channel) for channel in shared},
             total=len(owned),
             found=len(found),
             query=query,
@@ -96,8 +93,11 @@ class ChannelPages:
             visit, f"/channels/{channel.id}", "Channel created. Send it a first entry and watch it appear."
         )
 
-    async def show(self, visit: Visit) -> Response:
-        channel = await self._owned(visit)
+    async def show(self, visit: Visitor) -> Response:
+        """The private view for the owner; what others may see of it for them."""
+        channel = viewable(self._console.services, visit)
+        if not is_owner(visit, channel):
+            return public_page(self._console, visit, channel)
         limits = self._console.services.update_limits
         limit = self._policies.effective(channel)
         return self._page(
@@ -105,7 +105,7 @@ class ChannelPages:
             "channel.html",
             channel,
             tab="view",
-            entries=self._entries.last_entry_id(channel.id),
+            is_public_view=False,
             days=days_of(channel.settings.retention_s),
             refused=self._console.services.refusals.of_channel(channel.id),
             first_entry=first_entry_line(channel, self._console.addresses(visit.request)),
@@ -191,19 +191,11 @@ class ChannelPages:
     async def _owned(self, visit: Visit) -> Channel:
         return await self._channels.get_owned(visit.account.id, visit.path_id("channel_id"))
 
-    def _card(self, channel: Channel, entries: list[Entry]) -> dict[str, Any]:
-        return {
-            "channel": channel,
-            "last_entry_id": self._entries.last_entry_id(channel.id),
-            "last": entries[-1] if entries else None,
-            "sparkline": sparkline_of(entries, channel.settings.fields, SPARKLINE_WIDTH, SPARKLINE_HEIGHT),
-        }
-
     def _page(
-        self, visit: Visit, template: str, channel: Channel, tab: str, status: int = 200, **values: Any
+        self, visit: Visitor, template: str, channel: Channel, tab: str, status: int = 200, **values: Any
     ) -> Response:
-        links = [link for link in (channel.settings.url, channel.settings.github_url) if is_web_address(link)]
-        return self._console.render(visit, template, status=status, channel=channel, tab=tab, links=links, **values)
+        values |= view_of(self._console.services, channel)
+        return self._console.render(visit, template, status=status, channel=channel, tab=tab, **values)
 
     def _form(
         self,
@@ -266,7 +258,3 @@ def _is_match(channel: Channel, query: str) -> bool:
         or needle in settings.name.casefold()
         or any(needle == tag.casefold() for tag in settings.tags)
     )
-
-
-def _page_number(text: str) -> int:
-    return max(1, int(text)) if text.isascii() and text.isdigit() and len(text) <= 6 else 1

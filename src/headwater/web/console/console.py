@@ -37,14 +37,12 @@ SESSION_COOKIE = "headwater_session"
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
-    """One request of somebody who is signed in."""
+class Visitor:
+    """One request of anybody; who is not signed in has neither account nor session."""
 
     request: Request
-    account: Account
-    session: Session
-    form: Form = field(default_factory=Form)
-    """Empty unless the request is a POST."""
+    account: Account | None
+    session: Session | None
 
     def path_id(self, name: str) -> int:
         """An id in the path. NotFound when no such thing can exist."""
@@ -60,7 +58,18 @@ class Visit:
         return client.host if client is not None else ""
 
 
+@dataclass(frozen=True, slots=True)
+class Visit(Visitor):
+    """One request of somebody who is signed in."""
+
+    account: Account
+    session: Session
+    form: Form = field(default_factory=Form)
+    """Empty unless the request is a POST."""
+
+
 Handler = Callable[[Visit], Awaitable[Response]]
+OpenHandler = Callable[[Visitor], Awaitable[Response]]
 
 
 class Console:
@@ -73,7 +82,7 @@ class Console:
         self.csrf = Csrf(options.secret)
         self.flashes = Flashes(options.secret)
         self.pages = Pages(self.flashes, options.clock, has_own_ca=options.has_own_ca)
-        self.live = LiveStreams(options.live_streams_per_account)
+        self.live = LiveStreams(options.live_streams_per_account, options.live_streams_per_address)
 
     def get(self, path: str, handler: Handler) -> Route:
         """A page for people who are signed in."""
@@ -86,6 +95,15 @@ class Console:
     def get_data(self, path: str, handler: Handler) -> Route:
         """Data for the scripts of a page: errors are JSON, and nobody is sent to a sign-in page."""
         return self.route(path, partial(self._answer_data, handler), "GET")
+
+    def open_get(self, path: str, handler: OpenHandler) -> Route:
+        """A page for everybody. What is not there for somebody who is not signed in may be there for them later: they
+        are sent to the sign-in page."""
+        return self.route(path, partial(self._answer_open, handler), "GET")
+
+    def open_data(self, path: str, handler: OpenHandler) -> Route:
+        """Data for the scripts of a page that is for everybody."""
+        return self.route(path, partial(self._answer_open_data, handler), "GET")
 
     def is_secure(self, request: Request) -> bool:
         """Whether the browser speaks HTTPS, to this server or to a proxy in front of it."""
@@ -108,14 +126,15 @@ class Console:
         account = self.sessions.account_of(session)
         return (session, account) if session is not None and account is not None else None
 
-    def render(self, visit: Visit, template: str, status: int = 200, **values: Any) -> Response:
-        """A page inside the frame of whoever is signed in."""
+    def render(self, visit: Visitor, template: str, status: int = 200, **values: Any) -> Response:
+        """A page inside the frame of whoever is signed in, or of visitors."""
         return self.pages.render(
             visit.request,
             template,
             account=visit.account,
-            csrf=self.csrf.token(visit.session.id),
+            csrf=self.csrf.token(visit.session.id) if visit.session is not None else "",
             status=status,
+            is_visitor=visit.account is None,
             **values,
         )
 
@@ -169,17 +188,38 @@ class Console:
             response.headers.update(headers_of(error))
             return response
 
+    async def _answer_open(self, handler: OpenHandler, request: Request) -> Response:
+        visitor = self._visitor(request)
+        try:
+            return await handler(visitor)
+        except HeadwaterError as error:
+            if visitor.account is None and isinstance(error, NotFound):
+                return _to_sign_in(request)
+            response = self.problem(request, problem_of(error))
+            response.headers.update(headers_of(error))
+            return response
+
+    def _visitor(self, request: Request) -> Visitor:
+        session, account = self.visitor(request) or (None, None)
+        return Visitor(request, account, session)
+
     async def _answer_data(self, handler: Handler, request: Request) -> Response:
         visitor = self.visitor(request)
         if visitor is None:
-            return json_response({"error": "Please sign in."}, 401)
+            return _sign_in_first()
         try:
             return await handler(Visit(request, visitor[1], visitor[0]))
         except HeadwaterError as error:
-            problem = problem_of(error)
-            response = json_response({"error": problem.detail}, problem.status)
-            response.headers.update(headers_of(error))
-            return response
+            return _error_data(error)
+
+    async def _answer_open_data(self, handler: OpenHandler, request: Request) -> Response:
+        visitor = self._visitor(request)
+        try:
+            return await handler(visitor)
+        except HeadwaterError as error:
+            if visitor.account is None and isinstance(error, NotFound):
+                return _sign_in_first()
+            return _error_data(error)
 
 
 class ConsoleRoute(Route):
@@ -214,6 +254,17 @@ def json_response(value: object, status: int = 200) -> Response:
         headers={"Cache-Control": "no-store"},
         media_type="application/json",
     )
+
+
+def _sign_in_first() -> Response:
+    return json_response({"error": "Please sign in."}, 401)
+
+
+def _error_data(error: HeadwaterError) -> Response:
+    problem = problem_of(error)
+    response = json_response({"error": problem.detail}, problem.status)
+    response.headers.update(headers_of(error))
+    return response
 
 
 def _to_sign_in(request: Request) -> Response:

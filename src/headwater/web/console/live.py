@@ -35,9 +35,11 @@ HEARTBEAT = b": still here\n\n"
 class EntryFeed:
     """Entries that wait for one browser; the oldest go when there are too many."""
 
-    def __init__(self, session_id: str, account_id: int, bucket_id: int, limit: int) -> None:
+    def __init__(self, session_id: str, holder: int | str, bucket_id: int, limit: int) -> None:
+        """`holder`: the account that watches, or the network of somebody who is not signed in; they have no session,
+        and an empty `session_id`."""
         self.session_id = session_id
-        self.account_id = account_id
+        self.holder = holder
         self.bucket_id = bucket_id
         self.is_closed = False
         self._entries: deque[Entry] = deque(maxlen=limit)
@@ -75,16 +77,18 @@ class EntryFeed:
 class LiveStreams:
     """The open feeds, so that they can be woken when a session or a right ends."""
 
-    def __init__(self, limit_per_account: int) -> None:
-        self._limit = limit_per_account
+    def __init__(self, limit_per_account: int, limit_per_address: int) -> None:
+        self._limit_per_account = limit_per_account
+        self._limit_per_address = limit_per_address
         self._feeds: set[EntryFeed] = set()
 
     def __len__(self) -> int:
         return len(self._feeds)
 
-    def check_room(self, account_id: int) -> None:
-        """Raise TooManyRequests when an account has as many feeds as it may."""
-        if sum(feed.account_id == account_id for feed in self._feeds) >= self._limit:
+    def check_room(self, holder: int | str) -> None:
+        """Raise TooManyRequests when an account, or a network, has as many feeds as it may."""
+        limit = self._limit_per_account if isinstance(holder, int) else self._limit_per_address
+        if sum(feed.holder == holder for feed in self._feeds) >= limit:
             raise TooManyRequests("too many live pages are open; close some of them", RETRY_MS / 1000)
 
     def add(self, feed: EntryFeed) -> None:
@@ -102,7 +106,7 @@ class LiveStreams:
     def wake_changed(self, change: AccessChange) -> None:
         """Rights have changed."""
         for feed in self._feeds:
-            if feed.account_id in change.account_ids or feed.bucket_id in change.bucket_ids:
+            if feed.holder in change.account_ids or feed.bucket_id in change.bucket_ids:
                 feed.wake()
 
 

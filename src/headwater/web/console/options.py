@@ -39,6 +39,8 @@ class ConsoleOptions:
     live_queue_entries: int = 256
     """Entries that may wait for one slow browser before the oldest are dropped."""
     live_streams_per_account: int = 64
+    live_streams_per_address: int = 32
+    """Of people who are not signed in; a household or a school may share an address."""
     max_form_bytes: int = 512 * 1024
     """A device form that names every one of 10,000 channels twice fits."""
     clock: Callable[[], float] = time.time

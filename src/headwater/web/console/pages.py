@@ -52,14 +52,17 @@ class Pages:
         account: Account | None = None,
         csrf: str = "",
         status: int = 200,
+        is_visitor: bool = False,
         **values: Any,
     ) -> HTMLResponse:
-        """The page of a template. `account` None gives the frame of somebody who is not signed in."""
+        """The page of a template. `account` None gives the frame of somebody who is not signed in; `is_visitor`: who
+        looks around and may sign in."""
         zone = account.time_zone if account is not None else BROWSER_ZONE
         html = self.fragment(
             template,
             account=account,
             csrf=csrf,
+            is_visitor=is_visitor,
             path=request.url.path,
             flash=self._flashes.take(request),
             time_zone="" if zone == BROWSER_ZONE else zone,
