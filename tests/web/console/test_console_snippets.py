@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import shlex
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from starlette.datastructures import URL
 
+from headwater.dialects.thingspeak.topics import parse_subscribe_filter
 from headwater.registry.entities import ApiKey, Channel, ChannelSettings
 from headwater.web.console.options import MqttPorts
 from headwater.web.console.snippets import (
@@ -22,6 +24,8 @@ from headwater.web.console.snippets import (
     first_entry_line,
     mqtt_publish_line,
     rest_snippets,
+    topic_snippets,
+    write_commands,
 )
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -35,13 +39,34 @@ def channel(is_public: bool = False, read_keys: int = 1) -> Channel:
 
 def test_requests_name_keys_only_where_they_are_needed() -> None:
     at = addresses_of(URL("http://station.local:8080/x"), PORTS)
-    write, read, one, last = (snippet.text for snippet in rest_snippets(channel(), at))
+    write, read, one, status, last = (snippet.text for snippet in rest_snippets(channel(), at))
     assert write == f"GET http://station.local:8080/update?api_key={'W' * 16}&field2=21.5"
     assert read == f"GET http://station.local:8080/channels/7/feeds.json?api_key={'R' * 16}&results=2"
     assert one == f"GET http://station.local:8080/channels/7/fields/2.json?api_key={'R' * 16}&results=2"
+    assert status == f"GET http://station.local:8080/channels/7/status.json?api_key={'R' * 16}"
     assert last == f"GET http://station.local:8080/channels/7/feeds/last.json?api_key={'R' * 16}"
     for open_channel in (channel(is_public=True), channel(read_keys=0)):
         assert not any("R" * 16 in snippet.text for snippet in rest_snippets(open_channel, at))
+
+
+def test_commands_that_write_with_post() -> None:
+    at = addresses_of(URL("http://station.local:8080/x"), PORTS)
+    one, bulk = (shlex.split(snippet.text.replace("\\\n", "")) for snippet in write_commands(channel(), at))
+    assert one == ["curl", "http://station.local:8080/update.json", "-d", f"api_key={'W' * 16}", "-d", "field2=21.5"]
+    assert json.loads(bulk[-1])["write_api_key"] == "W" * 16
+    assert bulk[1] == "http://station.local:8080/channels/7/bulk_update.json"
+
+
+def test_topics_name_keys_only_where_they_are_needed() -> None:
+    publish, with_key, subscribe, with_read_key = (snippet.text for snippet in topic_snippets(channel()))
+    assert publish == "channels/7/publish\nchannels/7/publish/fields/field2"
+    assert with_key == f"channels/7/publish/{'W' * 16}"
+    assert "R" * 16 not in subscribe
+    for topic in with_read_key.splitlines():
+        parsed = parse_subscribe_filter(topic)
+        assert parsed is not None
+        assert parsed.key == "R" * 16
+    assert "R" * 16 not in topic_snippets(channel(is_public=True))[-1].text
 
 
 def test_commands_are_one_shell_command_each() -> None:

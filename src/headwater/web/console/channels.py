@@ -21,7 +21,13 @@ from headwater.web.console.channel_form import (
 from headwater.web.console.console import Console, Visit, Visitor
 from headwater.web.console.errors import sentence_of
 from headwater.web.console.public_view import author_of, is_owner, public_page, view_of, viewable
-from headwater.web.console.snippets import first_entry_line, mqtt_publish_line, rest_snippets
+from headwater.web.console.snippets import (
+    first_entry_line,
+    mqtt_publish_line,
+    rest_snippets,
+    topic_snippets,
+    write_commands,
+)
 from headwater.web.console.update_limit_form import AS_THE_ACCOUNT, CHOICES, describe, parse_update_limit
 
 CHANNELS_PER_PAGE = 24
@@ -241,6 +247,8 @@ class ChannelPages:
             error=error,
             note=note,
             requests=rest_snippets(channel, addresses),
+            commands=write_commands(channel, addresses),
+            topics=topic_snippets(channel),
             publish_line=mqtt_publish_line(channel, addresses),
         )
 

@@ -169,6 +169,10 @@ class DevicePages(ABC, Generic[D]):
     def snippets(self, account: Account, device: D, secret: str, at: Addresses) -> list[Snippet]:
         """Programs that use the credentials."""
 
+    def firmware(self, account: Account, device: D, secret: str, at: Addresses) -> list[Snippet]:
+        """What to put into firmware that uses the credentials; kinds that have no channels have none."""
+        return []
+
     # -- helpers ------------------------------------------------------------------------------------------------
 
     async def _owned(self, visit: Visit) -> D:
@@ -223,6 +227,7 @@ class DevicePages(ABC, Generic[D]):
             file_name=f"mqtt-device-{name.client_id}.txt",
             file_text=credentials_text(device.name, credentials, addresses),
             snippets=self.snippets(visit.account, device, secret, addresses),
+            firmware=self.firmware(visit.account, device, secret, addresses),
             addresses=addresses,
         )
 

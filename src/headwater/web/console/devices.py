@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from starlette.responses import Response
@@ -13,6 +13,7 @@ from headwater.registry.entities import Account, Channel, MqttDevice
 from headwater.services.devices import MAX_NAME_LENGTH, Devices
 from headwater.web.console.console import Console, Visit
 from headwater.web.console.device_pages import DevicePages, Kind, SignInName, name_errors
+from headwater.web.console.firmware_snippets import Sender, firmware_snippets
 from headwater.web.console.forms import Form
 from headwater.web.console.snippets import Addresses, Snippet, device_snippets
 
@@ -73,16 +74,18 @@ class MqttDevicePages(DevicePages[MqttDevice]):
         return await self._devices.rotate_password(device.account_id, device.id)
 
     def snippets(self, account: Account, device: MqttDevice, secret: str, at: Addresses) -> list[Snippet]:
-        publish_to = self._first_channel(account, (grant.bucket_id for grant in device.grants if grant.allow_publish))
-        subscribe_to = self._first_channel(
-            account, (grant.bucket_id for grant in device.grants if grant.allow_subscribe)
-        )
-        return device_snippets(device.client_id, secret, publish_to, subscribe_to, at)
+        publish_to = self._channels(account, (grant.bucket_id for grant in device.grants if grant.allow_publish))
+        subscribe_to = self._channels(account, (grant.bucket_id for grant in device.grants if grant.allow_subscribe))
+        return device_snippets(device.client_id, secret, next(publish_to, None), next(subscribe_to, None), at)
 
-    def _first_channel(self, account: Account, channel_ids: Iterable[int]) -> Channel | None:
-        """The first of these channels that the account owns: only its keys may be shown."""
+    def firmware(self, account: Account, device: MqttDevice, secret: str, at: Addresses) -> list[Snippet]:
+        channels = list(self._channels(account, (grant.bucket_id for grant in device.grants if grant.allow_publish)))
+        return firmware_snippets(Sender(device.client_id, secret, channels), at) if channels else []
+
+    def _channels(self, account: Account, channel_ids: Iterable[int]) -> Iterator[Channel]:
+        """Those of these channels that the account owns: only their keys may be shown."""
         channels = map(self._console.services.access.channel, channel_ids)
-        return next((one for one in channels if one is not None and one.account_id == account.id), None)
+        return (one for one in channels if one is not None and one.account_id == account.id)
 
 
 def parse_grants(form: Form) -> list[Grant]:

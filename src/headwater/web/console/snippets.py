@@ -53,19 +53,58 @@ def addresses_of(url: URL, ports: MqttPorts, *, has_own_ca: bool = True) -> Addr
 
 
 def rest_snippets(channel: Channel, at: Addresses) -> list[Snippet]:
-    """How to write and read a channel over HTTP."""
+    """How to write and read a channel over HTTP, as ThingSpeak's own page has it."""
     field = min(channel.settings.fields, default=1)
     read_key = next(iter(channel.read_keys), None)
-    key = "" if channel.settings.is_public or read_key is None else f"api_key={read_key}&"
-    channel_url = f"{at.base_url}/channels/{channel.id}"
+    key = "" if channel.settings.is_public or read_key is None else f"api_key={read_key}"
+    url, more = f"{at.base_url}/channels/{channel.id}", f"?{key}&" if key else "?"
+    alone = f"?{key}" if key else ""
     return [
         Snippet(
-            "Write an entry",
-            f"GET {at.base_url}/update?api_key={channel.write_key}&{_example_payload(channel)}",
+            "Write a Channel Feed",
+            f"GET {at.base_url}/update?api_key={channel.write_key}&{example_payload(channel)}",
         ),
-        Snippet("Read the channel", f"GET {channel_url}/feeds.json?{key}results=2"),
-        Snippet("Read one field", f"GET {channel_url}/fields/{field}.json?{key}results=2"),
-        Snippet("Read the last entry", f"GET {channel_url}/feeds/last.json" + (f"?{key[:-1]}" if key else "")),
+        Snippet("Read a Channel Feed", f"GET {url}/feeds.json{more}results=2"),
+        Snippet("Read a Channel Field", f"GET {url}/fields/{field}.json{more}results=2"),
+        Snippet("Read Channel Status Updates", f"GET {url}/status.json{alone}"),
+        Snippet("Read the last entry", f"GET {url}/feeds/last.json{alone}"),
+    ]
+
+
+def write_commands(channel: Channel, at: Addresses) -> list[Snippet]:
+    """How to write with POST, one entry and several, as commands of a shell."""
+    field = min(channel.settings.fields, default=1)
+    bulk = {
+        "write_api_key": channel.write_key,
+        "updates": [{"delta_t": 0, f"field{field}": 21.5}, {"delta_t": 15, f"field{field}": 21.6}],
+    }
+    return [
+        Snippet(
+            "Write with POST",
+            f"curl {at.base_url}/update.json \\\n  -d api_key={channel.write_key} -d {example_payload(channel)}",
+        ),
+        Snippet(
+            "Bulk update: several entries at once, seconds apart",
+            f"curl {at.base_url}/channels/{channel.id}/bulk_update.json \\\n"
+            f"  -H 'Content-Type: application/json' \\\n"
+            f"  -d '{json.dumps(bulk)}'",
+        ),
+    ]
+
+
+def topic_snippets(channel: Channel) -> list[Snippet]:
+    """The topics of a channel: for devices and accounts that sign in, and with a key in them for those that do not."""
+    base, field = f"channels/{channel.id}", min(channel.settings.fields, default=1)
+    read_key = "" if channel.settings.is_public else next((f"/{key}" for key in channel.read_keys), "")
+    subscribe = [f"{base}/subscribe", f"{base}/subscribe/fields/field{field}", f"{base}/subscribe/fields/+"]
+    return [
+        Snippet("Publish", f"{base}/publish\n{base}/publish/fields/field{field}"),
+        Snippet("Publish without sign-in", f"{base}/publish/{channel.write_key}"),
+        Snippet("Subscribe", "\n".join(subscribe)),
+        Snippet(
+            "Subscribe without sign-in",
+            f"{base}/subscribe/json{read_key}\n{base}/subscribe/fields/field{field}{read_key}",
+        ),
     ]
 
 
@@ -74,13 +113,13 @@ def mqtt_publish_line(channel: Channel, at: Addresses) -> str:
     return (
         f"mosquitto_pub {_listener_options(at)} \\\n"
         f"  -t channels/{channel.id}/publish/{channel.write_key} \\\n"
-        f"  -m '{_example_payload(channel)}'"
+        f"  -m '{example_payload(channel)}'"
     )
 
 
 def first_entry_line(channel: Channel, at: Addresses) -> str:
     """The shortest way to a first entry."""
-    return f"curl '{at.base_url}/update?api_key={channel.write_key}&{_example_payload(channel)}'"
+    return f"curl '{at.base_url}/update?api_key={channel.write_key}&{example_payload(channel)}'"
 
 
 def connect_line(at: Addresses) -> str:
@@ -103,11 +142,11 @@ def device_snippets(
             Snippet(
                 "mosquitto_pub",
                 f"mosquitto_pub {_listener_options(at)} \\\n  {credentials} \\\n"
-                f"  -t channels/{publish_to.id}/publish -m '{_example_payload(publish_to)}'",
+                f"  -t channels/{publish_to.id}/publish -m '{example_payload(publish_to)}'",
             )
         )
         topic = f"channels/{publish_to.id}/publish"
-        program = _paho_program(client_id, client_id, password, topic, _example_payload(publish_to), at)
+        program = _paho_program(client_id, client_id, password, topic, example_payload(publish_to), at)
         snippets.append(Snippet("Python (paho-mqtt 2)", program))
     if subscribe_to is not None:
         snippets.append(
@@ -148,7 +187,7 @@ def credentials_text(device_name: str, credentials: Mapping[str, str], at: Addre
     return "\n".join(lines) + "\n"
 
 
-def _example_payload(channel: Channel) -> str:
+def example_payload(channel: Channel) -> str:
     """An entry with a field that the channel names, where it names one."""
     return f"field{min(channel.settings.fields, default=1)}={_EXAMPLE_VALUE}"
 
