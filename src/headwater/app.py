@@ -436,6 +436,7 @@ def _build_web_app(
         session_s=settings.web.session_hours * 3600,
         public_url=settings.web.public_url,
         has_own_ca=tls.ca_certificate is not None,
+        files=thingspeak.channel_files(services, settings),
         mqtt_ports=lambda: MqttPorts(listeners.port(tls=False), listeners.port(tls=True)),
     )
     routes = [route for dialect in DIALECTS for route in dialect.routes(services, settings)]

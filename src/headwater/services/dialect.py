@@ -1,19 +1,21 @@
-"""What a dialect offers to the shells: HTTP routes to `web/`, a topic space to `broker/`.
+"""What a dialect offers to the shells: HTTP routes and files to `web/`, a topic space to `broker/`.
 
 The shells know dialects only through these protocols, and dialects know the shells not at all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from datetime import tzinfo
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 from starlette.routing import BaseRoute
 
 from headwater.model.principal import Principal
 from headwater.mqtt.publishing import PublishTarget
 from headwater.mqtt.subscribing import NotGranted
+from headwater.registry.entities import Channel
 from headwater.settings import Settings
 
 if TYPE_CHECKING:
@@ -73,6 +75,31 @@ class QuickPath(Protocol):
     ) -> bool:
         """Take a request in, and call `answer` exactly once, later. False for any request that is not of the usual
         kind: then nothing was done, and the route of the same path answers it. Both answer alike. Raises nothing."""
+
+
+class Loaded(NamedTuple):
+    """What became of the rows of a file."""
+
+    taken: int
+    known: int
+    """There was an entry of this time already."""
+    bad: int
+    told: tuple[tuple[int, str], ...]
+    """Line and reason of the first that could not be taken."""
+
+
+class ChannelFiles(Protocol):
+    """How a dialect writes a channel's entries into files and reads them back; who may is checked by the caller."""
+
+    forms: tuple[str, ...]
+    """What a file may be, as the end of its name says it."""
+
+    def write(self, channel: Channel, form: str) -> AsyncIterator[bytes]:
+        """The pieces of a file with every entry, oldest first."""
+
+    async def load(self, channel: Channel, content: bytes, zone: tzinfo) -> Loaded:
+        """Take the entries of a CSV file in; they are on disk when this returns. `zone` is that of times that say none.
+        Raises BadRequest and TooLarge for what is no such file."""
 
 
 @dataclass(frozen=True, slots=True)

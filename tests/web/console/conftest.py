@@ -14,6 +14,8 @@ import pytest
 import uvicorn
 from console_site import Browser, Clock, Site, until
 
+from headwater.dialects.thingspeak.files import ThingSpeakFiles
+from headwater.dialects.thingspeak.parse import WriteLimits
 from headwater.hooks.sender import HttpSender
 from headwater.registry.entities import Account, Channel
 from headwater.registry.opening import open_registry
@@ -109,8 +111,14 @@ async def services(tmp_path: Path) -> AsyncIterator[Services]:
 
 
 @pytest.fixture
-def options() -> ConsoleOptions:
-    return ConsoleOptions(secret=b"k" * 32, heartbeat_s=0.2, live_queue_entries=8, live_streams_per_account=3)
+def options(services: Services) -> ConsoleOptions:
+    return ConsoleOptions(
+        secret=b"k" * 32,
+        heartbeat_s=0.2,
+        live_queue_entries=8,
+        live_streams_per_account=3,
+        files=ThingSpeakFiles(services, WriteLimits()),
+    )
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from headwater.web.console.channel_live import ChannelLive
 from headwater.web.console.channels import ChannelPages
 from headwater.web.console.connections import ConnectionPages
 from headwater.web.console.console import Console
+from headwater.web.console.data_files import DataFilePages
 from headwater.web.console.devices import DeviceList, MqttDevicePages
 from headwater.web.console.entries import EntryPages
 from headwater.web.console.errors import UNKNOWN_PAGE
@@ -57,6 +58,7 @@ def routes(console: Console) -> list[BaseRoute]:
         *EntryPages(console).routes(),
         *PublicPages(console).routes(),
         *SharingPages(console).routes(),
+        *(DataFilePages(console, console.options.files).routes() if console.options.files is not None else ()),
         *RollupPages(console).routes(),
         *DeviceList(console).routes(),
         *MqttDevicePages(console, console.services.devices).routes(),

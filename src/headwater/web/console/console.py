@@ -5,11 +5,13 @@ Handlers behind it take a `Visit`, raise `HeadwaterError` when they cannot do wh
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 from urllib.parse import quote, urlsplit
+from zoneinfo import available_timezones
 
 import msgspec
 from starlette.datastructures import URL
@@ -32,6 +34,7 @@ from headwater.web.console.pages import Pages
 from headwater.web.console.security_headers import SecurityHeaders
 from headwater.web.console.sessions import Session, Sessions
 from headwater.web.console.snippets import Addresses, addresses_of
+from headwater.web.console.uploads import read_upload
 
 SESSION_COOKIE = "headwater_session"
 
@@ -66,6 +69,8 @@ class Visit(Visitor):
     session: Session
     form: Form = field(default_factory=Form)
     """Empty unless the request is a POST."""
+    file: bytes = b""
+    """What was sent along with the form; empty unless the page takes a file."""
 
 
 Handler = Callable[[Visit], Awaitable[Response]]
@@ -82,6 +87,7 @@ class Console:
         self.csrf = Csrf(options.secret)
         self.flashes = Flashes(options.secret)
         self.pages = Pages(self.flashes, options.clock, has_own_ca=options.has_own_ca)
+        self._zones: tuple[str, ...] = ()
         self.live = LiveStreams(options.live_streams_per_account, options.live_streams_per_address)
 
     def get(self, path: str, handler: Handler) -> Route:
@@ -91,6 +97,10 @@ class Console:
     def post(self, path: str, handler: Handler) -> Route:
         """A form for people who are signed in."""
         return self.route(path, partial(self._answer, handler), "POST")
+
+    def post_file(self, path: str, handler: Handler) -> Route:
+        """As `post`, for a form that a file may come with; how large it may be, the limit of all bodies says."""
+        return self.route(path, partial(self._answer, handler, takes_file=True), "POST")
 
     def get_data(self, path: str, handler: Handler) -> Route:
         """Data for the scripts of a page: errors are JSON, and nobody is sent to a sign-in page."""
@@ -110,6 +120,13 @@ class Console:
         public = urlsplit(self.options.public_url)
         is_behind_proxy = public.scheme == "https" and public.netloc == request.headers.get("host")
         return request.url.scheme == "https" or is_behind_proxy
+
+    async def time_zones(self) -> tuple[str, ...]:
+        """The zones to pick from. Finding them walks the zone database, so once must do."""
+        if not self._zones:
+            names = await asyncio.to_thread(available_timezones)
+            self._zones = tuple(sorted(name for name in names if "/" in name))
+        return self._zones
 
     def addresses(self, request: Request) -> Addresses:
         """Where devices of the people behind this request find the server."""
@@ -172,17 +189,20 @@ class Console:
             problem=problem,
         )
 
-    async def _answer(self, handler: Handler, request: Request) -> Response:
+    async def _answer(self, handler: Handler, request: Request, *, takes_file: bool = False) -> Response:
         visitor = self.visitor(request)
         if visitor is None:
             return _to_sign_in(request)
         session, account = visitor
         try:
-            form = Form()
+            form, file = Form(), b""
             if request.method == "POST":
-                form = await read_form(request, self.options.max_form_bytes)
+                if takes_file:
+                    form, file = await read_upload(request, self.options.max_form_bytes)
+                else:
+                    form = await read_form(request, self.options.max_form_bytes)
                 self.csrf.check(request.headers, session.id, form.exact(FORM_FIELD))
-            return await handler(Visit(request, account, session, form))
+            return await handler(Visit(request, account, session, form, file))
         except HeadwaterError as error:
             response = self.problem(request, problem_of(error))
             response.headers.update(headers_of(error))

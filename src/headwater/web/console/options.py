@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from headwater.errors import ConfigurationError
+from headwater.services.dialect import ChannelFiles
 
 SECRET_MIN_BYTES = 32
 """As long as the digest that is made with it."""
@@ -32,6 +33,8 @@ class ConsoleOptions:
     """Asked each time a page shows a snippet, since port 0 is only known once the listeners are bound."""
     public_url: str = ""
     """Where people reach the console from outside, behind a proxy for instance; empty: wherever a request says."""
+    files: ChannelFiles | None = None
+    """Writes and reads the files of the page Data Import / Export; without it that page has no channel to speak of."""
     has_own_ca: bool = True
     """Whether the server's certificate is by Headwater's own CA, which devices fetch; False with the operator's own."""
     heartbeat_s: float = 15.0

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from zoneinfo import available_timezones
-
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute
 
@@ -26,7 +23,6 @@ class ProfilePages:
         self._console = console
         self._accounts = console.services.accounts
         self._policies = console.services.update_policies
-        self._zones: tuple[str, ...] = ()
 
     def routes(self) -> list[BaseRoute]:
         get, post = self._console.get, self._console.post
@@ -142,7 +138,7 @@ class ProfilePages:
             "profile.html",
             status=status,
             errors=errors or {},
-            zones=await self._time_zones(),
+            zones=await self._console.time_zones(),
             browser_zone=BROWSER_ZONE,
             password_min=MIN_PASSWORD_LENGTH,
             tokens=await self._accounts.tokens(visit.account.id),
@@ -153,13 +149,6 @@ class ProfilePages:
             limit_interval_s=visit.form.text("interval_s") or limit.interval_s,
             email=visit.account.email if email is None else email,
         )
-
-    async def _time_zones(self) -> tuple[str, ...]:
-        """The zones to pick from. Finding them walks the zone database, so once must do."""
-        if not self._zones:
-            names = await asyncio.to_thread(available_timezones)
-            self._zones = tuple(sorted(name for name in names if "/" in name))
-        return self._zones
 
 
 def password_errors(current: str, new: str, again: str) -> dict[str, str]:
