@@ -437,6 +437,7 @@ def _build_web_app(
         public_url=settings.web.public_url,
         has_own_ca=tls.ca_certificate is not None,
         files=thingspeak.channel_files(services, settings),
+        chart_points=thingspeak.chart_points(services, settings),
         mqtt_ports=lambda: MqttPorts(listeners.port(tls=False), listeners.port(tls=True)),
     )
     routes = [route for dialect in DIALECTS for route in dialect.routes(services, settings)]

@@ -102,6 +102,10 @@ class ChannelFiles(Protocol):
         Raises BadRequest and TooLarge for what is no such file."""
 
 
+ChartPoints: TypeAlias = Callable[[Channel, int, Mapping[str, str]], Awaitable[list[tuple[int, float]]]]
+"""Time in nanoseconds and number of each point of a field's chart, for the parameters of a chart's address."""
+
+
 @dataclass(frozen=True, slots=True)
 class Dialect:
     """One outside protocol."""

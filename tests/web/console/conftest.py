@@ -16,6 +16,7 @@ from console_site import Browser, Clock, Site, until
 
 from headwater.dialects.thingspeak.files import ThingSpeakFiles
 from headwater.dialects.thingspeak.parse import WriteLimits
+from headwater.dialects.thingspeak.reads import Reads
 from headwater.hooks.sender import HttpSender
 from headwater.registry.entities import Account, Channel
 from headwater.registry.opening import open_registry
@@ -118,6 +119,7 @@ def options(services: Services) -> ConsoleOptions:
         live_queue_entries=8,
         live_streams_per_account=3,
         files=ThingSpeakFiles(services, WriteLimits()),
+        chart_points=Reads(services, 8000).chart_points,
     )
 
 

@@ -55,6 +55,7 @@ async def _filled(site: Site, account: Account) -> dict[str, int]:
         "command_id": command.id,
         "rule_id": react.id,
         "position": 0,
+        "field_number": 1,
         "number": broker.connect(account_id=account.id, device_id=device.id).number,
     }
 
@@ -132,7 +133,8 @@ async def test_who_is_signed_out_gets_nothing(site: Site, options: ConsoleOption
 async def test_ids_that_cannot_be_are_unknown(site: Site, ada: Browser, options: ConsoleOptions, number: str) -> None:
     names = "channel_id key_id device_id account_device_id token_id rollup_id entry_id number"
     ids = dict.fromkeys(
-        [*names.split(), *["thing_http_id", "talkback_id", "command_id", "rule_id", "position"]], number
+        [*names.split(), *["thing_http_id", "talkback_id", "command_id", "rule_id", "position", "field_number"]],
+        number,
     )
     for method, pattern in _routes(site.services, options):
         if "{" in pattern:

@@ -127,8 +127,18 @@ async def test_every_page_has_the_security_headers_and_no_inline_script(
 ) -> None:
     channel = await site.channel(ada_account)
     device, _ = await site.services.devices.create(ada_account.id, "d", [])
-    paths = ["/channels", "/channels/new", "/devices", "/devices/new", f"/devices/{device.id}", "/profile", "/nothing"]
+    paths = [
+        "/channels",
+        "/channels/new",
+        "/channels/public",
+        "/devices",
+        "/devices/new",
+        f"/devices/{device.id}",
+        "/profile",
+        "/nothing",
+    ]
     paths += [f"/channels/{channel.id}{rest}" for rest in ("", "/settings", "/api_keys", "/data", "/nothing")]
+    paths += [f"/channels/{channel.id}{rest}" for rest in ("/public", "/sharing", "/import_export")]
     paths += ["/static/headwater.css", "/static/js/main.js", "/static/icons.svg", "/favicon.ico"]
     for path in paths:
         response = await ada.get(path)

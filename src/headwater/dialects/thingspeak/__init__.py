@@ -6,11 +6,11 @@ through `quick_update`), and `mqtt` the topics; `callers` says who may, `errors`
 """
 
 from headwater.dialects.thingspeak.files import channel_files
-from headwater.dialects.thingspeak.http import routes
+from headwater.dialects.thingspeak.http import chart_points, routes
 from headwater.dialects.thingspeak.mqtt import topics
 from headwater.dialects.thingspeak.quick_update import quick_paths
 from headwater.services.dialect import Dialect
 
-__all__ = ["DIALECT", "channel_files"]
+__all__ = ["DIALECT", "channel_files", "chart_points"]
 
 DIALECT = Dialect("thingspeak", routes, topics, quick_paths)

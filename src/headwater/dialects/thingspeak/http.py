@@ -21,6 +21,7 @@ from headwater.dialects.thingspeak.talkbacks import Talkbacks
 from headwater.dialects.thingspeak.thing_http import thing_http_routes
 from headwater.dialects.thingspeak.writes import Writes
 from headwater.services import Services
+from headwater.services.dialect import ChartPoints
 from headwater.settings import Settings
 
 MAX_SETTINGS_BYTES = 65_536
@@ -70,6 +71,11 @@ def routes(services: Services, settings: Settings) -> Sequence[BaseRoute]:
         ),
         Preflight(Endpoint({}, 0)),
     ]
+
+
+def chart_points(services: Services, settings: Settings) -> ChartPoints:
+    """What the console's charts show that have data of their own."""
+    return Reads(services, settings.thingspeak.max_results).chart_points
 
 
 def _of_channels(channels: Channels) -> Iterator[Route]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from starlette.responses import Response
 
@@ -16,7 +16,7 @@ from headwater.dialects.thingspeak.aggregation import (
     parse_number,
 )
 from headwater.dialects.thingspeak.callers import Callers
-from headwater.dialects.thingspeak.chart import parse_look, render_chart
+from headwater.dialects.thingspeak.chart import Point, parse_look, render_chart
 from headwater.dialects.thingspeak.endpoint import Call, Handler
 from headwater.dialects.thingspeak.field_names import find_field
 from headwater.dialects.thingspeak.forms import Form
@@ -30,6 +30,7 @@ from headwater.dialects.thingspeak.pages import (
     status_page,
 )
 from headwater.dialects.thingspeak.read_query import ReadQuery, parse_part_query, parse_read_query, render_cursor
+from headwater.dialects.thingspeak.times import parse_zone
 from headwater.errors import BadRequest, NotFound
 from headwater.model.entry import FIELD_NUMBERS, Entry
 from headwater.registry.entities import Channel
@@ -99,17 +100,22 @@ class Reads:
         channel = self._callers.readable(call)
         number = _field_of(call, channel)
         assert number is not None
-        query = parse_read_query(call.parameters, self._clock_ns(), self._max_results)
-        entries = await self._read(channel, query)
+        points = await self.chart_points(channel, number, call.parameters)
         title = channel.settings.field_title(number)
-        look = parse_look(call.parameters, channel.settings.name, title, query.zone)
+        look = parse_look(call.parameters, channel.settings.name, title, parse_zone(call.parameters))
+        page = await self._services.query.run(lambda: render_chart(points, look))
+        return Response(page, headers=_CHART_HEADERS, media_type="text/html")
 
-        def render() -> bytes:
+    async def chart_points(self, channel: Channel, number: int, parameters: Mapping[str, str]) -> list[Point]:
+        """What the chart of a field shows for these parameters."""
+        query = parse_read_query(parameters, self._clock_ns(), self._max_results)
+        entries = await self._read(channel, query)
+
+        def points() -> list[Point]:
             left = ((entry.at_ns, entry.fields.get(number, "")) for entry in shown(entries, [number], query))
-            points = [(at_ns, value) for at_ns, text in left if (value := parse_number(text)) is not None]
-            return render_chart(points, look)
+            return [(at_ns, value) for at_ns, text in left if (value := parse_number(text)) is not None]
 
-        return Response(await self._services.query.run(render), headers=_CHART_HEADERS, media_type="text/html")
+        return await self._services.query.run(points)
 
     async def _render(self, call: Call, page: Callable[[], Page], count: int) -> Response:
         def render() -> bytes:

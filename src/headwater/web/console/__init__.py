@@ -20,6 +20,7 @@ from headwater.web.console.alerts import AlertPages
 from headwater.web.console.apps import AppsPage
 from headwater.web.console.channel_live import ChannelLive
 from headwater.web.console.channels import ChannelPages
+from headwater.web.console.chart_options import ChartOptionPages
 from headwater.web.console.connections import ConnectionPages
 from headwater.web.console.console import Console
 from headwater.web.console.data_files import DataFilePages
@@ -45,6 +46,7 @@ __all__ = ["Console", "ConsoleOptions", "MqttPorts", "routes", "unknown_page"]
 def routes(console: Console) -> list[BaseRoute]:
     """All routes of the console. They need no middleware around them."""
     console.services.access.on_change(console.live.wake_changed)
+    channel_pages = ChannelPages(console)
 
     async def icon(_: Request) -> Response:
         return FileResponse(WEB_DIRECTORY / "static" / "favicon.svg", media_type="image/svg+xml")
@@ -53,9 +55,10 @@ def routes(console: Console) -> list[BaseRoute]:
         static_files(),
         console.route("/favicon.ico", icon, "GET"),
         *SignInPages(console).routes(),
-        *ChannelPages(console).routes(),
+        *channel_pages.routes(),
         *ChannelLive(console).routes(),
         *EntryPages(console).routes(),
+        *ChartOptionPages(console, channel_pages).routes(),
         *PublicPages(console).routes(),
         *SharingPages(console).routes(),
         *(DataFilePages(console, console.options.files).routes() if console.options.files is not None else ()),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from typing import Any
 
 from starlette.responses import Response
 from starlette.routing import BaseRoute
@@ -17,6 +18,8 @@ from headwater.model.entry import Entry
 from headwater.registry.entities import Channel
 from headwater.services.networks import network_of
 from headwater.web.console.chart_data import columns_of, seconds_of
+from headwater.web.console.chart_form import DATA_OPTIONS
+from headwater.web.console.chart_panels import options_of
 from headwater.web.console.console import Console, Visitor, json_response
 from headwater.web.console.live import EntryFeed, LiveResponse
 from headwater.web.console.public_view import viewable
@@ -46,20 +49,40 @@ class ChannelLive:
         channel = viewable(self._services, visit)
         last_entry_id = self._services.entries.last_entry_id(channel.id)
         entries = await self._services.entries.newest(channel, count)
+        own = await self._own_columns(channel)
 
         def render() -> Response:
+            fields = columns_of(entries, sorted(channel.settings.fields))
+            for number, columns in own.items():
+                fields[str(number)] |= columns
             return json_response(
                 {
                     "channel_id": channel.id,
                     "last_entry_id": last_entry_id,
                     "entry_ids": [entry.entry_id for entry in entries],
                     "at_s": [seconds_of(entry.at_ns) for entry in entries],
-                    "fields": columns_of(entries, sorted(channel.settings.fields)),
+                    "fields": fields,
                 }
             )
 
         # 8,000 entries of 8 fields take tens of milliseconds, too long for the loop that serves everybody
         return await asyncio.to_thread(render)
+
+    async def _own_columns(self, channel: Channel) -> dict[int, dict[str, Any]]:
+        """The columns of the charts that show other data than those beside them, by their options."""
+        points_of = self._console.options.chart_points
+        if points_of is None:
+            return {}
+        found: dict[int, dict[str, Any]] = {}
+        for number, options in (await options_of(self._services, channel)).items():
+            if number in channel.settings.fields and options.keys() & DATA_OPTIONS:
+                points = await points_of(channel, number, options)
+                found[number] = {
+                    "at_s": [seconds_of(at_ns) for at_ns, _ in points],
+                    "numbers": [value for _, value in points],
+                    "is_own": True,
+                }
+        return found
 
     async def live(self, visit: Visitor) -> Response:
         channel = viewable(self._services, visit)

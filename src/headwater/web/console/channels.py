@@ -18,6 +18,7 @@ from headwater.web.console.channel_form import (
     more_numbers,
     parse_channel_form,
 )
+from headwater.web.console.chart_panels import chart_panels, options_of
 from headwater.web.console.console import Console, Visit, Visitor
 from headwater.web.console.errors import sentence_of
 from headwater.web.console.public_view import author_of, is_owner, public_page, view_of, viewable
@@ -103,7 +104,12 @@ class ChannelPages:
         """The private view for the owner; what others may see of it for them."""
         channel = viewable(self._console.services, visit)
         if not is_owner(visit, channel):
-            return public_page(self._console, visit, channel)
+            return await public_page(self._console, visit, channel)
+        options = await options_of(self._console.services, channel)
+        return self.private_page(visit, channel, chart_panels(channel, options, self._console.addresses(visit.request)))
+
+    def private_page(self, visit: Visitor, channel: Channel, charts: dict[int, Any], status: int = 200) -> Response:
+        """The private view with these charts."""
         limits = self._console.services.update_limits
         limit = self._policies.effective(channel)
         return self._page(
@@ -111,7 +117,9 @@ class ChannelPages:
             "channel.html",
             channel,
             tab="view",
+            status=status,
             is_public_view=False,
+            charts=charts,
             days=days_of(channel.settings.retention_s),
             refused=self._console.services.refusals.of_channel(channel.id),
             first_entry=first_entry_line(channel, self._console.addresses(visit.request)),

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from headwater.errors import ConfigurationError
-from headwater.services.dialect import ChannelFiles
+from headwater.services.dialect import ChannelFiles, ChartPoints
 
 SECRET_MIN_BYTES = 32
 """As long as the digest that is made with it."""
@@ -35,6 +35,8 @@ class ConsoleOptions:
     """Where people reach the console from outside, behind a proxy for instance; empty: wherever a request says."""
     files: ChannelFiles | None = None
     """Writes and reads the files of the page Data Import / Export; without it that page has no channel to speak of."""
+    chart_points: ChartPoints | None = None
+    """What charts show whose owner chose other data than the newest entries."""
     has_own_ca: bool = True
     """Whether the server's certificate is by Headwater's own CA, which devices fetch; False with the operator's own."""
     heartbeat_s: float = 15.0

@@ -15,6 +15,7 @@ from headwater.registry.entities import Channel, ChannelSettings
 from headwater.services import Services
 from headwater.web.console.channel_cards import cards_of, page_of
 from headwater.web.console.channel_form import is_web_address
+from headwater.web.console.chart_panels import chart_panels, options_of
 from headwater.web.console.console import Console, Visitor
 
 CHANNELS_PER_PAGE = 12
@@ -54,7 +55,7 @@ class PublicPages:
         )
 
     async def show(self, visit: Visitor) -> Response:
-        return public_page(self._console, visit, viewable(self._services, visit))
+        return await public_page(self._console, visit, viewable(self._services, visit))
 
 
 def viewable(services: Services, visit: Visitor) -> Channel:
@@ -71,7 +72,7 @@ def is_owner(visit: Visitor, channel: Channel) -> bool:
     return visit.account is not None and visit.account.id == channel.account_id
 
 
-def public_page(console: Console, visit: Visitor, channel: Channel) -> Response:
+async def public_page(console: Console, visit: Visitor, channel: Channel) -> Response:
     """The channel as others see it. Its owner has the tabs above it."""
     tab: dict[str, Any] = {"tab": "public"} if is_owner(visit, channel) else {}
     return console.render(
@@ -80,6 +81,7 @@ def public_page(console: Console, visit: Visitor, channel: Channel) -> Response:
         channel=channel,
         author=author_of(console.services, channel),
         is_public_view=True,
+        charts=chart_panels(channel, await options_of(console.services, channel), None),
         readers=len(console.services.access.shared_with(channel.id)),
         **view_of(console.services, channel),
         **tab,

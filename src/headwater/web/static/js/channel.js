@@ -6,6 +6,7 @@ import { LiveStream } from "./live.js";
 
 const SEEN_LIMIT = 20000;
 const RELOAD_WAIT_MS = 1000;
+const OWN_WAIT_MS = 5000; // between loads for charts that the server makes
 const ALONE_S = 60; // room on both sides of a single reading
 
 const STATES = {
@@ -38,6 +39,7 @@ class ChannelView {
         element.querySelector("[data-plot]"),
         element.querySelector("[data-cursor]"),
         this,
+        JSON.parse(element.dataset.options ?? "{}"),
         element.dataset.unit ?? "",
       );
       this.cards.set(element.dataset.field, {
@@ -65,12 +67,12 @@ class ChannelView {
   // -- loading and following -----------------------------------------------------------------------------------
 
   // For a channel that is faster than this browser: loads again, but not all the time.
-  loadSoon() {
+  loadSoon(waitMs = RELOAD_WAIT_MS) {
     if (this.loading || this.loadTimer) return;
     this.loadTimer = setTimeout(() => {
       this.loadTimer = 0;
       this.load();
-    }, RELOAD_WAIT_MS);
+    }, waitMs);
   }
 
   // One load at a time; the newest wish wins. Entries that arrive meanwhile wait for it.
@@ -115,8 +117,10 @@ class ChannelView {
     for (const [number, card] of this.cards) {
       const columns = data.fields[number] ?? { at_s: [], numbers: [], last: null };
       card.chart.setColumns(columns.at_s, columns.numbers);
+      card.chart.isOwn = columns.is_own === true;
       card.lastAt = -Infinity;
-      if (columns.last) this.showReading(card, columns.last.text, columns.numbers.at(-1), columns.last.at_s);
+      const lastNumber = card.chart.isOwn ? null : columns.numbers.at(-1);
+      if (columns.last) this.showReading(card, columns.last.text, lastNumber, columns.last.at_s);
       else this.clearReading(card);
     }
     this.showCount(data.at_s.at(-1));
@@ -145,7 +149,8 @@ class ChannelView {
     for (const [number, field] of Object.entries(entry.fields)) {
       const card = this.cards.get(number);
       if (!card) continue;
-      card.chart.add(entry.at_s, field.number, this.limit, isChange);
+      if (card.chart.isOwn) this.loadSoon(OWN_WAIT_MS);
+      else card.chart.add(entry.at_s, field.number, this.limit, isChange);
       if (entry.at_s >= card.lastAt) this.showReading(card, field.text, field.number, entry.at_s);
     }
     this.showCount(entry.at_s);
@@ -154,11 +159,12 @@ class ChannelView {
 
   // -- what the charts share -----------------------------------------------------------------------------------
 
-  range() {
+  // One range for all, but for charts that show data of their own.
+  range(asking) {
     if (this.zoom) return this.zoom;
     let [min, max] = [Infinity, -Infinity];
     for (const { chart } of this.cards.values()) {
-      if (chart.times.length === 0) continue;
+      if (chart.times.length === 0 || (asking.isOwn ? chart !== asking : chart.isOwn)) continue;
       min = Math.min(min, chart.times[0]);
       max = Math.max(max, chart.times.at(-1));
     }
@@ -209,7 +215,7 @@ class ChannelView {
 
   showReading(card, text, number, atS) {
     card.lastAt = atS;
-    const reading = formatReading(text, number) || "(empty)";
+    const reading = card.chart.round(text) ?? (formatReading(text, number) || "(empty)");
     card.reading.textContent = reading;
     card.reading.title = text;
     card.reading.classList.toggle("is-long", reading.length > 9);

@@ -25,12 +25,49 @@ function tickSpace(_plot, _axis, min, max) {
   return max - min < FINE_RANGE_S ? FINE_TICK_SPACE_PX : TICK_SPACE_PX;
 }
 
+function numberOf(text) {
+  const number = text === undefined || String(text).trim() === "" ? NaN : Number(text);
+  return Number.isFinite(number) ? number : null;
+}
+
+function isColumns(options) {
+  return options.type === "column" || options.type === "bar";
+}
+
+function pathsOf(options) {
+  if (options.step) return uPlot.paths.stepped({ align: 1 });
+  if (options.type === "spline") return uPlot.paths.spline();
+  return isColumns(options) ? uPlot.paths.bars({ size: [0.7, 40] }) : uPlot.paths.linear();
+}
+
+// Dark or light ink, whichever can be read on a background like "#ffffff" or "#fff".
+function inkOn(background) {
+  const digits = background.length === 4 ? [...background.slice(1)].map((digit) => digit + digit).join("") : background.slice(1);
+  const [red, green, blue] = [0, 2, 4].map((place) => parseInt(digits.slice(place, place + 2), 16));
+  return 0.299 * red + 0.587 * green + 0.114 * blue > 140 ? "#111111" : "#f2f2f2";
+}
+
+function applyColours(article, options) {
+  if (options.color) article.style.setProperty("--series", options.color);
+  if (!options.bgcolor) return;
+  const ink = inkOn(options.bgcolor);
+  article.style.setProperty("--surface", options.bgcolor);
+  article.style.setProperty("--ink", ink);
+  for (const [name, share] of [["--ink-soft", 85], ["--muted", 75], ["--line", 18], ["--grid", 10], ["--inset", 6]]) {
+    article.style.setProperty(name, `color-mix(in srgb, ${ink} ${share}%, ${options.bgcolor})`);
+  }
+}
+
 export class FieldChart {
-  // `group` has zoomTo(min, max), zoomOut() and range() -> [min, max], shared by all charts of the page.
-  constructor(element, cursorText, group, unit = "") {
+  // `group` has zoomTo(min, max), zoomOut() and range(chart) -> [min, max], shared by all charts of the page.
+  // `options` are the parameters of a chart's address that its owner chose; `unit` stands behind every value.
+  constructor(element, cursorText, group, options = {}, unit = "") {
     this.element = element;
     this.cursorText = cursorText;
     this.group = group;
+    this.options = options;
+    this.isOwn = false; // shows other data than the charts beside it
+    applyColours(element.closest("article"), options);
     this.unit = unit && `\u00a0${unit}`;
     this.times = [];
     this.numbers = [];
@@ -71,7 +108,7 @@ export class FieldChart {
       return;
     }
     if (this.plot === null) this.build();
-    const [min, max] = this.group.range();
+    const [min, max] = this.group.range(this);
     this.plot.batch(() => {
       this.plot.setData([this.times, this.numbers], false);
       this.plot.setScale("x", { min, max });
@@ -124,7 +161,7 @@ export class FieldChart {
       },
       scales: {
         x: { time: true },
-        y: { range: (_plot, min, max) => (min === null ? [0, 1] : uPlot.rangeNum(min, max, 0.12, true)) },
+        y: { range: (_plot, min, max) => this.valueRange(min, max) },
       },
       axes: [
         { ...axis, values: TICKS, space: tickSpace, size: 40 },
@@ -137,7 +174,13 @@ export class FieldChart {
       ],
       series: [
         {},
-        { stroke: line, width: LINE_PX, fill: colour("--series-soft"), points: { size: 5, width: 0, fill: line } },
+        {
+          stroke: line,
+          width: LINE_PX,
+          fill: isColumns(this.options) ? line : colour("--series-soft"),
+          paths: pathsOf(this.options),
+          points: isColumns(this.options) ? { show: false } : { size: 5, width: 0, fill: line },
+        },
       ],
       hooks: {
         setCursor: [(plot) => this.showCursor(plot.cursor.idx)],
@@ -145,6 +188,18 @@ export class FieldChart {
       },
     };
     this.plot = new uPlot(options, [this.times, this.numbers], this.element);
+  }
+
+  valueRange(min, max) {
+    const [low, high] = min === null ? [0, 1] : uPlot.rangeNum(isColumns(this.options) ? Math.min(min, 0) : min, max, 0.12, true);
+    const [from, to] = [numberOf(this.options.yaxismin) ?? low, numberOf(this.options.yaxismax) ?? high];
+    return from < to ? [from, to] : [from, from + 1];
+  }
+
+  // A reading with the decimals that were chosen; null where none were, or where it is no number.
+  round(text) {
+    const [number, decimals] = [numberOf(text), numberOf(this.options.round)];
+    return number === null || decimals === null ? null : number.toFixed(decimals);
   }
 
   showCursor(index) {
