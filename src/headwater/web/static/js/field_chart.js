@@ -51,9 +51,9 @@ function applyColours(article, options) {
   if (options.color) article.style.setProperty("--series", options.color);
   if (!options.bgcolor) return;
   const ink = inkOn(options.bgcolor);
-  article.style.setProperty("--surface", options.bgcolor);
-  article.style.setProperty("--ink", ink);
-  for (const [name, share] of [["--ink-soft", 85], ["--muted", 75], ["--line", 18], ["--grid", 10], ["--inset", 6]]) {
+  for (const name of ["--surface", "--on-accent"]) article.style.setProperty(name, options.bgcolor);
+  for (const name of ["--ink", "--accent", "--accent-hover"]) article.style.setProperty(name, ink);
+  for (const [name, share] of [["--ink-soft", 85], ["--muted", 75], ["--line", 18], ["--grid", 10], ["--inset", 6], ["--line-strong", 55], ["--accent-soft", 12]]) {
     article.style.setProperty(name, `color-mix(in srgb, ${ink} ${share}%, ${options.bgcolor})`);
   }
 }
