@@ -394,6 +394,11 @@ class WebSettings:
         "Failed sign-ins within a minute, from one address or for one account, after which more are refused.",
     )
     sign_in_block_s: float = setting(300.0, Number(1, 86_400, "seconds"), "How long they are refused then.")
+    live_streams_per_address: int = setting(
+        32,
+        Whole(0, 100_000),
+        "Pages of public channels that may be live at once from one address, for people who are not signed in.",
+    )
     metrics_token: str = setting(
         "",
         Secret(),
@@ -575,6 +580,7 @@ class LimitSettings:
         Whole(1, 10_000_000, "updates"),
         "Most updates of all accounts that may wait so. One that came over HTTP keeps its connection while it waits.",
     )
+    shares_per_channel: int = setting(100, Whole(0, 10_000), "Most accounts that one channel is shared with.")
     thing_https_per_account: int = setting(1_000, Whole(1, 1_000_000), "Most ThingHTTP requests of one account.")
     talkbacks_per_account: int = setting(1000, Whole(1, 1_000_000), "Most TalkBacks of one account.")
     commands_per_talkback: int = setting(8000, Whole(1, 100_000), "Most commands that may wait in one TalkBack.")

@@ -91,6 +91,26 @@ def test_subscribing_as_that_account(server: Server, channel: ChannelKeys, reade
     assert payloads(client.receive()) == ["3"], "and nothing of what came while it was private"
 
 
+def test_what_waits_for_somebody_is_gone_with_their_share(
+    server: Server, channel: ChannelKeys, reader: Reader, connect: Connect
+) -> None:
+    token, _ = reader.browser.add_token("mqtt")
+    who, lasting = Credentials(f"{reader.name}-1", "any", token), {"sessionExpiryInterval": 100}
+    share(server, channel, reader.name)
+    client = connect(who=who, route=V5, clean=False, properties=lasting)
+    topic = f"channels/{channel.id}/subscribe/fields/field1"
+    assert client.subscribe(topic, 1) == 1
+    client.disconnect()
+    server.call("GET", "/update", api_key=channel.write_key, field1="secret")
+    share(server, channel)
+    share(server, channel, reader.name)
+    assert client.connect().session_present
+    assert client.subscribe(topic, 1) == 1
+    server.call("GET", "/update", api_key=channel.write_key, field1="new")
+    assert payloads(client.receive()) == ["new"]
+    client.disconnect()
+
+
 def test_a_share_is_there_after_a_reload(server: Server, channel: ChannelKeys, reader: Reader) -> None:
     share(server, channel, reader.name)
     reloads = server.log.count("reloaded registry")

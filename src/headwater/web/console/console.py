@@ -86,7 +86,12 @@ class Console:
         self.sessions = Sessions(options.secret, options.session_s, services.access, options.clock)
         self.csrf = Csrf(options.secret)
         self.flashes = Flashes(options.secret)
-        self.pages = Pages(self.flashes, options.clock, has_own_ca=options.has_own_ca)
+        self.pages = Pages(
+            self.flashes,
+            options.clock,
+            has_own_ca=options.has_own_ca,
+            is_shared=lambda channel_id: bool(services.access.shared_with(channel_id)),
+        )
         self._zones: tuple[str, ...] = ()
         self.live = LiveStreams(options.live_streams_per_account, options.live_streams_per_address)
 

@@ -43,14 +43,13 @@ class DataFilePages:
         form = visit.request.query_params.get("form", "csv")
         if form not in self._files.forms:
             raise NotFound("there is no such form of a file")
-        return StreamingResponse(
-            self._files.write(channel, form),
-            headers={
-                "Cache-Control": "no-store",
-                "Content-Disposition": f'attachment; filename="channel-{channel.id}.{form}"',
-            },
-            media_type=_TYPES[form],
-        )
+        headers = {
+            "Cache-Control": "no-store",
+            "Content-Disposition": f'attachment; filename="channel-{channel.id}.{form}"',
+        }
+        if visit.request.method == "HEAD":
+            return Response(headers=headers, media_type=_TYPES[form])
+        return StreamingResponse(self._files.write(channel, form), headers=headers, media_type=_TYPES[form])
 
     async def load(self, visit: Visit) -> Response:
         channel = await self._owned(visit)

@@ -24,7 +24,10 @@ BROWSER_ZONE = "UTC"
 class Pages:
     """Turns a template and its values into an answer that no cache keeps."""
 
-    def __init__(self, flashes: Flashes, clock: Callable[[], float], *, has_own_ca: bool) -> None:
+    def __init__(
+        self, flashes: Flashes, clock: Callable[[], float], *, has_own_ca: bool, is_shared: Callable[[int], bool]
+    ) -> None:
+        """`is_shared`: whether the channel of an id is shared with somebody by name."""
         self._flashes = flashes
         self._clock = clock
         self._environment = Environment(
@@ -34,7 +37,9 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._environment.globals.update(version=__version__, uplot=f"/static/{UPLOT_DIRECTORY}", has_own_ca=has_own_ca)
+        self._environment.globals.update(
+            version=__version__, uplot=f"/static/{UPLOT_DIRECTORY}", has_own_ca=has_own_ca, is_shared=is_shared
+        )
         self._environment.filters.update(
             iso=iso_of,
             iso_ns=iso_of_ns,

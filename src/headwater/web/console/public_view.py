@@ -82,7 +82,6 @@ async def public_page(console: Console, visit: Visitor, channel: Channel) -> Res
         author=author_of(console.services, channel),
         is_public_view=True,
         charts=chart_panels(channel, await options_of(console.services, channel), None),
-        readers=len(console.services.access.shared_with(channel.id)),
         **view_of(console.services, channel),
         **tab,
     )
