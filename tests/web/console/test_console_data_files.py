@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import xml.etree.ElementTree as ET
 from typing import Any
 
@@ -11,6 +12,8 @@ import httpx
 import pytest
 from console_site import Browser, Site
 
+from headwater.dialects.thingspeak.files import ThingSpeakFiles
+from headwater.dialects.thingspeak.parse import WriteLimits
 from headwater.registry.entities import Account, Channel
 from headwater.services.whole_channel import pages_of
 
@@ -60,20 +63,21 @@ async def test_json_and_xml_are_whole_documents(site: Site, ada: Browser, channe
     assert [feed.findtext("field1") for feed in root.iter("feed")] == ["<0>", "<1>", "<2>"]
 
 
-async def test_pages_are_joined_without_a_seam(
-    site: Site, ada: Browser, channel: Channel, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_pages_are_joined_without_a_seam(site: Site, channel: Channel) -> None:
     for number in range(7):
         await site.write(channel, field1=str(number))
     services = site.services
     pages = [page async for page in pages_of(services.entries, services.query, channel, 3)]
     assert [[entry.entry_id for entry in page] for page in pages] == [[1], [2, 3, 4], [5, 6, 7]]
-    monkeypatch.setattr(pages_of, "__defaults__", (3,))
-    rows = list(csv.DictReader(io.StringIO(await export(ada, channel, "csv"))))
-    assert [row["field1"] for row in rows] == [str(number) for number in range(7)]
-    response = await ada.get(f"/channels/{channel.id}/export?form=json")
-    assert [feed["field1"] for feed in response.json()["feeds"]] == [str(number) for number in range(7)]
-    assert len(list(ET.fromstring(await export(ada, channel, "xml")).iter("feed"))) == 7
+    files = ThingSpeakFiles(services, WriteLimits(), per_page=3)
+
+    async def whole(form: str) -> str:
+        return b"".join([piece async for piece in files.write(channel, form)]).decode()
+
+    expected = [str(number) for number in range(7)]
+    assert [row["field1"] for row in csv.DictReader(io.StringIO(await whole("csv")))] == expected
+    assert [feed["field1"] for feed in json.loads(await whole("json"))["feeds"]] == expected
+    assert [feed.findtext("field1") for feed in ET.fromstring(await whole("xml")).iter("feed")] == expected
 
 
 @pytest.mark.parametrize("form", ["csv", "json", "xml"])

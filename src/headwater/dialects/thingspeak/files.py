@@ -19,7 +19,7 @@ from headwater.registry.entities import Channel
 from headwater.services import Services
 from headwater.services.dialect import ChannelFiles, Loaded
 from headwater.services.entries import DatedWrite
-from headwater.services.whole_channel import pages_of
+from headwater.services.whole_channel import PER_PAGE, pages_of
 from headwater.settings import Settings
 
 MAX_FILE_ENTRIES = 200_000
@@ -42,10 +42,19 @@ class ThingSpeakFiles(ChannelFiles):
 
     forms = tuple(_FORMS)
 
-    def __init__(self, services: Services, limits: WriteLimits, clock_ns: Callable[[], int] = time.time_ns) -> None:
+    def __init__(
+        self,
+        services: Services,
+        limits: WriteLimits,
+        *,
+        clock_ns: Callable[[], int] = time.time_ns,
+        per_page: int = PER_PAGE,
+    ) -> None:
+        """`per_page`: entries that are read and rendered at once."""
         self._services = services
         self._limits = limits
         self._clock_ns = clock_ns
+        self._per_page = per_page
 
     # -- out ----------------------------------------------------------------------------------------------------
 
@@ -61,7 +70,7 @@ class ThingSpeakFiles(ChannelFiles):
             return render_page(feed_page(channel, last_id, entries, numbers, query, Form.JSON), chosen)
 
         end = b""
-        async for entries in pages_of(self._services.entries, self._services.query, channel):
+        async for entries in pages_of(self._services.entries, self._services.query, channel, self._per_page):
             head, rows, tail = _taken_apart(await self._services.query.run(partial(render, entries)), chosen)
             yield (_AROUND_ROWS[chosen][2] if end else head) + rows
             end = tail or b"\n"

@@ -46,8 +46,9 @@ def _arduino(sender: Sender, at: Addresses) -> str:
         port, network, trust = at.ports.plain, "WiFiClient network;", ""
     else:
         port, network = at.ports.tls or 8883, "WiFiClientSecure network;  // #include <WiFiClientSecure.h>"
-        network += f'\nconst char* CA = R"(the text of {at.base_url}/ca.crt)";' if at.has_own_ca else ""
-        trust = "  network.setCACert(CA);\n" if at.has_own_ca else "  network.setInsecure();  // or setCACert\n"
+        source = f"{at.base_url}/ca.crt" if at.has_own_ca else "the root certificate that signed the server's"
+        network += f'\nconst char* CA = R"(the text of {source})";'
+        trust = "  network.setCACert(CA);\n"
     return (
         "#include <WiFi.h>  // on an ESP8266: ESP8266WiFi.h\n"
         "#include <PubSubClient.h>\n\n"
