@@ -362,7 +362,7 @@ async def open_services(settings: Settings, store: Store) -> AsyncIterator[Servi
             query=query,
             sql=sql,
             entries=entries,
-            editing=EntryEditing(entries, ingest, catalogue, deleting, horizons),
+            editing=EntryEditing(entries, ingest, catalogue, deleting, horizons, update_limits.forget_open),
             deleting=deleting,
             refusals=Refusals(),
             registry=worker,

@@ -261,3 +261,12 @@ def test_queue_and_qos_2_of_a_session_that_is_kept(server: Server, channel: Chan
         client.sendall(b"\x62\x02\x00\x05")
         assert client.recv(4) == b"\x70\x02\x00\x05"
     assert values(server, channel) == ["0", "1"]
+
+
+def test_nothing_is_merged_into_an_entry_that_was_edited(server: Server, channel: ChannelKeys) -> None:
+    limit(server, channel, "merge")
+    assert update(server, channel, field1="old") == b"1"
+    path = f"/channels/{channel.id}/feeds/1.json"
+    assert server.call("PUT", path, "field1=new", api_key=channel.write_key).status == 200
+    assert update(server, channel, field2="2") == b"2"
+    assert [(entry["field1"], entry["field2"]) for entry in server.feeds(channel)] == [("new", None), (None, "2")]

@@ -12,7 +12,7 @@ taken. A channel that is cleared meanwhile ends the change with NotFound.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 from weakref import WeakValueDictionary
@@ -46,13 +46,21 @@ class EntryEditing:
     """Changes and deletes entries; call everything from the event loop's thread."""
 
     def __init__(
-        self, entries: Entries, ingest: Ingest, catalogue: Catalogue, deleting: Deleting, horizons: Horizons
+        self,
+        entries: Entries,
+        ingest: Ingest,
+        catalogue: Catalogue,
+        deleting: Deleting,
+        horizons: Horizons,
+        on_edited: Callable[[int], None] = lambda _: None,
     ) -> None:
+        """`on_edited` is called with the id of a channel of which an entry has been changed."""
         self._entries = entries
         self._ingest = ingest
         self._catalogue = catalogue
         self._deleting = deleting
         self._horizons = horizons
+        self._on_edited = on_edited
         self._turns: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
 
     async def edit(self, channel: Channel, entry_id: int, change: EntryChange) -> Entry:
@@ -83,6 +91,7 @@ class EntryEditing:
                     values[f"{name}.text"] = text
                 elif text is None and old is not None:
                     gone.add(f"{name}.text")
+            self._on_edited(channel.id)
             await self._ingest.write(Record(key, before.at_ns, values), is_told=False).wait()
             if gone:
                 self._check(channel, era, before.at_ns)

@@ -111,3 +111,12 @@ def test_texts_come_back_as_they_were(texts: list[str]) -> None:
     (row,) = read(written.getvalue())
     assert row.update is not None
     assert row.update.fields == {number: text for number, text in enumerate(texts, 1) if text}
+
+
+def test_fields_that_the_channel_has() -> None:
+    content = b"created_at,field1,field12\n2023-05-01T00:00:00Z,1,12\n"
+    (row,) = read_rows(content, UTC, WriteLimits(), 10, [*range(1, 9), 12])
+    assert row.update is not None
+    assert row.update.fields == {1: "1", 12: "12"}
+    with pytest.raises(BadRequest, match="'field12' is none of an entry's"):
+        list(read_rows(content, UTC, WriteLimits(), 10))

@@ -6,18 +6,19 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import tzinfo
 from typing import NamedTuple
 
+from headwater.dialects.thingspeak.field_names import FieldNames
 from headwater.dialects.thingspeak.parse import WriteLimits, parse_update
 from headwater.dialects.thingspeak.times import parse_any_time_ns
 from headwater.errors import BadRequest, TooLarge
 from headwater.model.entry import ENTRY_ID, FIELD_NUMBERS, EntryUpdate
 
 CREATED_AT = "created_at"
-_TEXTS = (*(f"field{number}" for number in FIELD_NUMBERS), "latitude", "longitude", "elevation", "status")
-_WITHOUT_HEAD = (CREATED_AT, *_TEXTS)
+_OTHERS = ("latitude", "longitude", "elevation", "status")
+_WITHOUT_HEAD = (CREATED_AT, *(f"field{number}" for number in FIELD_NUMBERS), *_OTHERS)
 
 
 class FileRow(NamedTuple):
@@ -28,9 +29,12 @@ class FileRow(NamedTuple):
     reason: str = ""
 
 
-def read_rows(content: bytes, zone: tzinfo, limits: WriteLimits, most: int) -> Iterator[FileRow]:
+def read_rows(
+    content: bytes, zone: tzinfo, limits: WriteLimits, most: int, numbers: Iterable[int] = FIELD_NUMBERS
+) -> Iterator[FileRow]:
     """The rows of a file, in its order. Times without a zone are of `zone`; entries of the same second are a
-    nanosecond apart, so that no two have the same time: each gets the same one when the file is read again.
+    nanosecond apart, so that no two have the same time: each gets the same one when the file is read again. `numbers`
+    are the fields of the channel; a file without a head has eight.
 
     Raises BadRequest for what is no such file, TooLarge for more than `most` rows.
     """
@@ -38,6 +42,7 @@ def read_rows(content: bytes, zone: tzinfo, limits: WriteLimits, most: int) -> I
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise BadRequest("the file is not UTF-8 text: save it as CSV with UTF-8") from None
+    names: FieldNames = {f"field{number}": number for number in numbers}
     reader = csv.reader(io.StringIO(text, newline=""))
     columns: Sequence[str] = ()
     next_free: dict[int, int] = {}
@@ -47,18 +52,18 @@ def read_rows(content: bytes, zone: tzinfo, limits: WriteLimits, most: int) -> I
             if not any(cell.strip() for cell in cells):
                 continue
             if not columns:
-                columns, is_head = _columns(cells, zone)
+                columns, is_head = _columns(cells, zone, names)
                 if is_head:
                     continue
             count += 1
             if count > most:
                 raise TooLarge(f"the file has more than {most:,} entries: use the command headwater import")
-            yield _row(reader.line_num, dict(zip(columns, cells, strict=False)), zone, limits, next_free)
+            yield _row(reader.line_num, dict(zip(columns, cells, strict=False)), names, zone, limits, next_free)
     except csv.Error as error:
         raise BadRequest(f"line {reader.line_num} is not CSV: {error}") from None
 
 
-def _columns(cells: Sequence[str], zone: tzinfo) -> tuple[Sequence[str], bool]:
+def _columns(cells: Sequence[str], zone: tzinfo, fields: FieldNames) -> tuple[Sequence[str], bool]:
     """What the columns are, and whether the first row says so."""
     if parse_any_time_ns(cells[0], zone) is not None:
         return _WITHOUT_HEAD, False
@@ -66,21 +71,23 @@ def _columns(cells: Sequence[str], zone: tzinfo) -> tuple[Sequence[str], bool]:
     if CREATED_AT not in names:
         raise BadRequest(f"the first line must name the columns, {CREATED_AT} among them")
     for name in names:
-        if name not in (ENTRY_ID, *_WITHOUT_HEAD):
+        if name not in fields and name not in (ENTRY_ID, CREATED_AT, *_OTHERS):
             raise BadRequest(
-                f"the column {name[:60]!r} is none of an entry's: rename it to field1 to field8, or remove it"
+                f"the column {name[:60]!r} is none of an entry's: rename it to {', '.join(fields)}, or remove it"
             )
     return names, True
 
 
-def _row(line: int, cells: dict[str, str], zone: tzinfo, limits: WriteLimits, next_free: dict[int, int]) -> FileRow:
+def _row(
+    line: int, cells: dict[str, str], names: FieldNames, zone: tzinfo, limits: WriteLimits, next_free: dict[int, int]
+) -> FileRow:
     said = cells.get(CREATED_AT, "").strip()
     at_ns = parse_any_time_ns(f"{said[:-4]}Z" if said.endswith(" UTC") else said, zone)
     if at_ns is None:
         return FileRow(line, None, f"{said[:60]!r} is no time")
-    texts = {name: text for name in _TEXTS if (text := cells.get(name, ""))}
+    texts = {name: text for name in (*names, *_OTHERS) if (text := cells.get(name, ""))}
     try:
-        update = parse_update(texts, limits)
+        update = parse_update(texts, limits, names)
     except TooLarge as error:
         return FileRow(line, None, str(error))
     free_ns = next_free.get(at_ns, at_ns)

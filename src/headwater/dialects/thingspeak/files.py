@@ -70,7 +70,7 @@ class ThingSpeakFiles(ChannelFiles):
             return render_page(feed_page(channel, last_id, entries, numbers, query, Form.JSON), chosen)
 
         end = b""
-        async for entries in pages_of(self._services.entries, self._services.query, channel, self._per_page):
+        async for entries in pages_of(self._services.entries, channel, self._per_page):
             head, rows, tail = _taken_apart(await self._services.query.run(partial(render, entries)), chosen)
             yield (_AROUND_ROWS[chosen][2] if end else head) + rows
             end = tail or b"\n"
@@ -80,7 +80,7 @@ class ThingSpeakFiles(ChannelFiles):
 
     async def load(self, channel: Channel, content: bytes, zone: tzinfo) -> Loaded:
         """Entries get the next numbers. One of a time that the channel has already is passed over."""
-        rows = read_rows(content, zone, self._limits, MAX_FILE_ENTRIES)
+        rows = read_rows(content, zone, self._limits, MAX_FILE_ENTRIES, channel.settings.numbers)
         taken = known = bad = 0
         told: list[tuple[int, str]] = []
         while portion := await self._services.query.run(lambda: list(islice(rows, ROWS_AT_ONCE))):
