@@ -42,6 +42,7 @@ from headwater.exchange.streams import answering
 from headwater.exchange.thingspeak_target import Targets
 from headwater.file_limit import raise_file_limit, what_is_short
 from headwater.first_start import read_or_make_secret, seed_administrator
+from headwater.garbage import seldom_collected
 from headwater.hooks.mail import SmtpMailer
 from headwater.hooks.sender import HttpSender
 from headwater.instance import hold_data_directory
@@ -164,6 +165,7 @@ async def run(
         stopping = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+        stack.enter_context(seldom_collected())
         announce("ready " + json.dumps(bound | {"data": str(settings.data.resolve()), "pid": os.getpid()}))
         await stopping.wait()
         log.info("shutting down")
