@@ -22,6 +22,7 @@ from uvicorn.server import ServerState
 
 from headwater.logs import Log
 from headwater.settings import WebSettings
+from headwater.web.deadline import Deadline
 from headwater.web.headers import Heads
 from headwater.web.quick import MAX_BODY_BYTES, QuickAnswers
 from headwater.web.request_line import completed, may_begin, mended
@@ -94,7 +95,7 @@ class HttpConnection(HttpToolsProtocol):
         self._body_began_s = 0.0
         self._framing_bytes = 0
         self._watched: Watch | None = None
-        self._deadline: asyncio.TimerHandle | None = None
+        self._deadline = Deadline(self.loop, self._overdue)
         self._undrained_bytes = 0
         self._begun_line: bytes | None = b""
         """What has come of a request's first line; None once it is past."""
@@ -117,7 +118,7 @@ class HttpConnection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._is_lost = True
-        self._cancel_deadline()
+        self._deadline.close()
         super().connection_lost(exc)
         if self._running is not None:  # uvicorn tells the newest request only
             self._running.disconnected = True
@@ -269,7 +270,7 @@ class HttpConnection(HttpToolsProtocol):
         version = self.parser.get_http_version()
         if self._upgrade.take_over(self.transport, self._path(), version, self.headers, received):
             self._is_lost = True
-            self._cancel_deadline()
+            self._deadline.close()
             self.connections.discard(self)
             self.parser = None  # type: ignore[assignment]  # as uvicorn does when a connection is lost
         else:
@@ -352,9 +353,9 @@ class HttpConnection(HttpToolsProtocol):
         watched = Watch(phase, self._messages if phase in (Phase.HEAD, Phase.BODY) else 0)
         if watched == self._watched:
             return
-        self._cancel_deadline()
         self._watched = watched
         if phase is Phase.ANSWERING:
+            self._deadline.lift()
             return
         if phase is Phase.HEAD:
             timeout_s = self._settings.header_timeout_s
@@ -365,10 +366,11 @@ class HttpConnection(HttpToolsProtocol):
         else:
             timeout_s = self._settings.write_timeout_s
             self._undrained_bytes = self.transport.get_write_buffer_size()
-        self._deadline = self.loop.call_later(timeout_s, self._overdue, phase)
+        self._deadline.set(timeout_s)
 
-    def _overdue(self, phase: Phase) -> None:
-        self._cancel_deadline()
+    def _overdue(self) -> None:
+        assert self._watched is not None
+        phase, self._watched = self._watched.phase, None
         if phase is Phase.HEAD:
             self._refuse(b"408 Request Timeout", "the head of the request did not arrive in time")
         elif phase is Phase.IDLE:
@@ -388,12 +390,6 @@ class HttpConnection(HttpToolsProtocol):
     def _body_time_left_s(self) -> float:
         allowed_s = self._settings.body_timeout_s + self._body_bytes / MIN_BYTES_PER_S
         return self._body_began_s + allowed_s - self.loop.time()
-
-    def _cancel_deadline(self) -> None:
-        self._watched = None
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
 
 
 class _Flow(FlowControl):
