@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headwater.dialects.thingspeak.bulk import entry_updates, parse_bulk_csv, parse_bulk_json
-from headwater.dialects.thingspeak.field_names import STANDARD
+from headwater.dialects.thingspeak.field_names import STANDARD, names_of
 from headwater.dialects.thingspeak.parse import WriteLimits
 from headwater.errors import BadRequest, NotUtf8, TooLarge
 from headwater.model.entry import EntryUpdate
+from headwater.registry.entities import ChannelSettings
 
 NOW_NS = 1_767_323_045_123_456_789
 S = 1_000_000_000
@@ -72,6 +73,8 @@ def test_equal_times_are_kept_apart() -> None:
     assert [(update.created_at_ns or 0) - 1_767_323_045 * S for update in found] == [0, 1, 2, 3]
     found = of_json({"delta_t": 0}, {"delta_t": 0})
     assert [(update.created_at_ns or 0) - NOW_NS for update in found] == [0, 1]
+    found = of_json(*({"created_at": f"1767323045.{ns:09d}"} for ns in (0, 0, 1, 0, 1, 3)))
+    assert [(update.created_at_ns or 0) % S for update in found] == [0, 1, 2, 3, 4, 5], "also from those that follow"
 
 
 def test_csv() -> None:
@@ -197,3 +200,28 @@ def test_a_large_body_is_not_made_into_objects(updates: bytes, is_refused: bool)
 def test_text_that_is_none() -> None:
     with pytest.raises(NotUtf8):
         parse_bulk_json(b'{"updates":[{"field1":"\xff"}]}').read_updates(1, STANDARD)
+
+
+@pytest.mark.parametrize("name", ['Temp "in"', "C:\\temp", "wind\u2028speed"])
+def test_a_field_may_have_any_name(name: str) -> None:
+    names = names_of(ChannelSettings(fields={1: name, 2: "b"}, takes_names=True))
+    entry = {"delta_t": 0, name: 5, "field2": "x", "unknown": {"field2": "y"}, "status": None}
+    body = json.dumps({"write_api_key": "K", "updates": [entry]}).encode()
+    assert entry_updates(parse_bulk_json(body), NOW_NS, LIMITS, 1, names) == [
+        EntryUpdate({1: "5", 2: "x"}, created_at_ns=NOW_NS)
+    ]
+    for bad in (b"5", b'{"delta_t":0,"\\ud800":1}', b'{"a"'):
+        with pytest.raises(BadRequest):
+            entry_updates(parse_bulk_json(b'{"updates":[%s]}' % bad), NOW_NS, LIMITS, 1, names)
+
+
+def test_members_of_an_entry_that_is_taken_apart_are_bounded() -> None:
+    names = names_of(ChannelSettings(fields={1: 'a"'}, takes_names=True))
+    entry = {"delta_t": "0", "status": ":" * 200, "field1": ":" * 200, "latitude": ":" * 200} | {
+        f"x{number}": ":" for number in range(900)
+    }
+    body = json.dumps({"updates": [entry]}).encode()
+    assert entry_updates(parse_bulk_json(body), NOW_NS, LIMITS, 1, names)[0].fields == {1: ":" * 200}
+    entry |= {f"y{number}": 1 for number in range(100)}
+    with pytest.raises(TooLarge, match="members"):
+        entry_updates(parse_bulk_json(json.dumps({"updates": [entry]}).encode()), NOW_NS, LIMITS, 1, names)

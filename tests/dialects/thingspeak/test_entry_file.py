@@ -65,6 +65,8 @@ def test_entries_of_one_second_are_a_nanosecond_apart_each_time() -> None:
     text = "created_at,field1\n" + "2023-05-01T00:00:00Z,1\n" * 3
     times = [row.update.created_at_ns for row in read(text) if row.update is not None]
     assert times == [AT_NS, AT_NS + 1, AT_NS + 2]
+    text += "2023-05-01T00:00:00.000000001Z,1\n"
+    assert read(text)[-1].update.created_at_ns == AT_NS + 3  # type: ignore[union-attr]
 
 
 def test_a_line_that_is_no_entry_says_where_and_why() -> None:

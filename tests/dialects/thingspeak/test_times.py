@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from headwater.dialects.thingspeak.read_query import parse_read_query
 from headwater.dialects.thingspeak.render import render_time
-from headwater.dialects.thingspeak.times import decimals_of, parse_precision, parse_time_ns
+from headwater.dialects.thingspeak.times import decimals_of, free_time_ns, parse_precision, parse_time_ns
 from headwater.errors import BadRequest
 
 SECOND_NS = 1_000_000_000
@@ -58,3 +58,13 @@ def test_the_end_includes_what_it_names() -> None:
         query = parse_read_query({"start": "2026-01-02 03:04:05.5", "end": f"2026-01-02 03:04:05{text}"}, 0, 8000)
         assert query.start_ns == AT_NS + 500_000_000
         assert query.end_ns == AT_NS + (500_000_000 if text else 0) + width_ns
+
+
+@given(st.lists(st.integers(0, 8), max_size=30))
+def test_a_free_time_is_the_first_that_nobody_has(times: list[int]) -> None:
+    taken: list[int] = []
+    next_free: dict[int, int] = {}
+    for at_ns in times:
+        expected = next(free for free in range(at_ns, 100) if free not in taken)
+        taken.append(free_time_ns(at_ns, next_free))
+        assert taken[-1] == expected

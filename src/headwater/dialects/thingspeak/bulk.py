@@ -16,7 +16,7 @@ import msgspec
 from headwater.dialects.thingspeak.field_names import STANDARD, FieldNames
 from headwater.dialects.thingspeak.parameters import MAX_PARAMETERS, find_key, is_encodable, parse_form
 from headwater.dialects.thingspeak.parse import OTHER_NAMES, WriteLimits, parse_update
-from headwater.dialects.thingspeak.times import parse_any_time_ns
+from headwater.dialects.thingspeak.times import free_time_ns, parse_any_time_ns
 from headwater.errors import BadRequest, NotUtf8, TooLarge
 from headwater.model.entry import FIELD_NUMBERS, EntryUpdate
 
@@ -48,6 +48,8 @@ class BulkMessage(NamedTuple):
 
 
 _NULL = msgspec.Raw(b"null")
+_NO_MEMBER = re.compile(r'["\\\x00-\x1f]')
+"""What a member of a `msgspec.Struct` may not have in its name; a field of a channel may."""
 _JSON_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 
@@ -57,6 +59,9 @@ class _JsonForm:
 
     def __init__(self, names: FieldNames) -> None:
         self._names = (*names, *OTHER_NAMES, "delta_t")
+        self.type: type = msgspec.Raw
+        if any(_NO_MEMBER.search(name) for name in self._names):
+            return  # entries are taken apart one by one
         members = [f"member{number}" for number in range(len(self._names))]
         self.type = msgspec.defstruct(
             "_JsonUpdate",
@@ -64,11 +69,17 @@ class _JsonForm:
             rename=dict(zip(members, self._names, strict=True)),
         )
 
-    def update(self, entry: msgspec.Struct) -> BulkUpdate:
-        raws = msgspec.structs.astuple(entry)
+    def update(self, entry: msgspec.Struct | msgspec.Raw) -> BulkUpdate:
+        raws = msgspec.structs.astuple(entry) if isinstance(entry, msgspec.Struct) else self._raws(bytes(entry))
         given = [(name, raw) for name, raw in zip(self._names, raws, strict=True) if raw is not _NULL]
         texts = {name: text for name, raw in given if (text := _text_of(bytes(raw))) is not None}
         return BulkUpdate(texts, texts.pop("created_at", None), texts.pop("delta_t", None))
+
+    def _raws(self, entry: bytes) -> Sequence[msgspec.Raw]:
+        if entry.count(b":") > MAX_PARAMETERS and _JSON_STRING.sub(b"", entry).count(b":") > MAX_PARAMETERS:
+            raise TooLarge(f"An update may have at most {MAX_PARAMETERS} members.")
+        members = msgspec.json.decode(entry, type=dict[str, msgspec.Raw])
+        return [_NULL if raw is None else raw for raw in map(members.get, self._names)]
 
 
 _STANDARD_FORM = _JsonForm(STANDARD)
@@ -86,7 +97,7 @@ def parse_bulk_json(body: bytes) -> BulkMessage:
     def read_updates(most: int, names: FieldNames) -> list[BulkUpdate]:
         _check_objects(bytes(message.updates), most)
         form = _STANDARD_FORM if names is STANDARD else _JsonForm(names)
-        updates: list[msgspec.Struct] = _decode_json(message.updates, list[form.type])  # type: ignore[name-defined]
+        updates: list[msgspec.Struct | msgspec.Raw] = _decode_json(message.updates, list[form.type])  # type: ignore[name-defined]
         _check_count(len(updates), most)
         try:
             return [form.update(one) for one in updates]
@@ -211,12 +222,7 @@ def _apart(times: Sequence[int]) -> list[int]:
     """The same, but where several are equal a nanosecond apart: a channel has one entry of each time. Sent again, they
     get the same times again."""
     next_free: dict[int, int] = {}
-    apart = []
-    for at_ns in times:
-        free_ns = next_free.get(at_ns, at_ns)
-        next_free[at_ns] = free_ns + 1
-        apart.append(free_ns)
-    return apart
+    return [free_time_ns(at_ns, next_free) for at_ns in times]
 
 
 def _delta_ns(text: str) -> int | None:

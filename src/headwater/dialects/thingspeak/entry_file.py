@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from headwater.dialects.thingspeak.field_names import FieldNames
 from headwater.dialects.thingspeak.parse import WriteLimits, parse_update
-from headwater.dialects.thingspeak.times import parse_any_time_ns
+from headwater.dialects.thingspeak.times import free_time_ns, parse_any_time_ns
 from headwater.errors import BadRequest, TooLarge
 from headwater.model.entry import ENTRY_ID, FIELD_NUMBERS, EntryUpdate
 
@@ -90,6 +90,4 @@ def _row(
         update = parse_update(texts, limits, names)
     except TooLarge as error:
         return FileRow(line, None, str(error))
-    free_ns = next_free.get(at_ns, at_ns)
-    next_free[at_ns] = free_ns + 1
-    return FileRow(line, update._replace(created_at_ns=free_ns))
+    return FileRow(line, update._replace(created_at_ns=free_time_ns(at_ns, next_free)))

@@ -76,3 +76,15 @@ def parse_time_ns(text: str, zone: tzinfo) -> int | None:
     found = _FRACTION.search(text)
     # A datetime cuts off what comes behind microseconds.
     return whole_us * 1_000 + (int(found[1][6:9].ljust(3, "0")) if found else 0)
+
+
+def free_time_ns(at_ns: int, next_free: dict[int, int]) -> int:
+    """The first nanosecond from a time on that no entry has yet. `next_free`, which begins empty, keeps those that were
+    answered, each with one that may follow it."""
+    free_ns, passed = at_ns, [at_ns]
+    while free_ns in next_free:
+        free_ns = next_free[free_ns]
+        passed.append(free_ns)
+    for taken_ns in passed:  # who comes next goes straight to the end
+        next_free[taken_ns] = free_ns + 1
+    return free_ns
