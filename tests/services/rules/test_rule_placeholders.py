@@ -42,7 +42,12 @@ def test_every_name_is_filled() -> None:
         "rule_name": "Hot",
     }
     assert fill("%%field1%% %%entry_id%% %%channel_id%%.", Occasion("x")) == "  ."
-    assert fill("100%% %%field99%% %%nothing%%", occasion("1")) == "100%% %%field99%% %%nothing%%"
+    assert fill("100%% %%field0%% %%nothing%%", occasion("1")) == "100%% %%field0%% %%nothing%%"
+
+
+def test_fields_above_the_eighth_are_filled() -> None:
+    entry = Entry(7, 0, {9: "nine", 10: "ten", 256: "last"})
+    assert fill("%%field9%%,%%field10%%,%%field256%%,%%field99%%.", Occasion("x", entry)) == "nine,ten,last,."
 
 
 @given(texts)

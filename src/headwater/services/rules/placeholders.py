@@ -23,7 +23,7 @@ NAMES = (
 )
 """Those that every channel has; one that has more fields has theirs too."""
 MARK = "%%"
-_PLACEHOLDER = re.compile("%%(" + "|".join(NAMES) + "|field[1-9][0-9]{1,2})%%")
+_PLACEHOLDER = re.compile("%%(" + "|".join(NAMES) + "|field[1-9][0-9]{0,2})%%")
 _FORM_LIKE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*=")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 
