@@ -15,7 +15,13 @@ from headwater.dialects.thingspeak.field_names import (
     is_usual_spelling,
     names_of,
 )
-from headwater.dialects.thingspeak.parse import WriteLimits, json_number_fields, parse_publish, parse_update
+from headwater.dialects.thingspeak.parse import (
+    WriteLimits,
+    json_number_fields,
+    parse_entry_change,
+    parse_publish,
+    parse_update,
+)
 from headwater.errors import BadRequest, RequestError, TooLarge
 from headwater.model.entry import FIELD_NUMBERS, EntryUpdate
 from headwater.registry.entities import ChannelSettings
@@ -60,6 +66,9 @@ class TestPublish:
         taken = ChannelSettings(fields={1: "field2", 2: "1", 3: "lat", 4: "api_key"}, takes_names=True)
         assert self.parse(b"field2=a&1=b&lat=5", taken) == EntryUpdate({2: "a", 1: "b"}, latitude="5")
         assert parse_update({"api_key": "K"}, LIMITS, names_of(taken)).fields == {}
+        later = ChannelSettings(fields={1: "precision", 2: "remove"}, takes_names=True)
+        assert parse_update({"precision": "ms"}, LIMITS, names_of(later)).fields == {}
+        assert parse_entry_change({"remove": "field1"}, (), LIMITS, names_of(later)).texts == {"field1": None}
 
     def test_names_are_unknown_parameters_where_they_are_not_taken(self) -> None:
         plain = ChannelSettings(fields={1: "temperature", 9: "rain"})

@@ -25,7 +25,7 @@ RESERVED = frozenset(
     {
         *("lat", "latitude", "long", "longitude", "elevation", "status", "created_at", "delta_t"),
         *("api_key", "key", "apikey", "write_api_key", "talkback_key"),
-        *("timezone", "offset", "headers", "callback", "twitter", "tweet"),
+        *("timezone", "offset", "precision", "remove", "headers", "callback", "twitter", "tweet"),
     }
 )
 """Parameters that mean something already, so that no field is meant by them whatever its name."""
