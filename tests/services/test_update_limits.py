@@ -229,6 +229,17 @@ async def test_queue_in_order_one_an_interval(world: Build) -> None:
     assert house.send("within the last turn's interval")._is_done is False
 
 
+async def test_those_of_one_moment_are_all_kept_whatever_comes_past_the_limit(world: Build) -> None:
+    """Messages of one read share their time, and a device that fetches a command is not held up by the limit."""
+    house = world(QUEUE)
+    writes = [house.send(text) for text in ("1", "2", "3")]
+    house.kernel.entries.write(channel(), EntryUpdate({1: "past"}), NOW_NS + 5_000_000_000)
+    for now_s in (15, 30):
+        house.timers.go_to(now_s)
+    assert [(await entry_of(write)).fields[1] for write in writes] == ["1", "2", "3"]
+    assert await house.texts() == ["1", "2", "3", "past"]
+
+
 async def test_all_that_wait_are_bounded_too(world: Build) -> None:
     house = world(QUEUE)
     for channel_id in (7, 8):
