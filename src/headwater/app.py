@@ -364,7 +364,7 @@ async def open_services(settings: Settings, store: Store) -> AsyncIterator[Servi
             query=query,
             sql=sql,
             entries=entries,
-            editing=EntryEditing(entries, ingest, catalogue, deleting, horizons, update_limits.forget_open),
+            editing=EntryEditing(entries, ingest, catalogue, deleting, horizons, update_limits.close_entry),
             deleting=deleting,
             refusals=Refusals(),
             registry=worker,

@@ -18,7 +18,9 @@ from headwater.model.entry import Entry, EntryUpdate, channel_key
 from headwater.model.update_policy import NO_LIMIT, TooFast, UpdatePolicy
 from headwater.registry.entities import Channel
 from headwater.services.access import Access, AccessChange
+from headwater.services.entry_editing import EntryChange, EntryEditing
 from headwater.services.entry_merging import EntryWrite, merged
+from headwater.services.horizons import Horizons
 from headwater.services.query import Column
 from headwater.services.update_limits import ChannelLimit, QueueLimits, UpdateLimits, UpdateTooFast
 from headwater.services.update_pace import Pace, Verdict
@@ -372,8 +374,10 @@ async def test_nothing_is_merged_into_what_is_gone(world: Build) -> None:
     entry = (await house.entries())[0]
     await house.kernel.entries._deleting.delete_record(house.kernel.entries._numbering[7].key, entry.at_ns)
     assert (await entry_of(house.send("3"))).entry_id == 2
-    house.limits.forget_open(7)
-    assert (await entry_of(house.send("4"))).entry_id == 3
+    await house.limits.close_entry(7, 1)  # another
+    assert (await entry_of(house.send("4"))).entry_id == 2
+    await house.limits.close_entry(7, 2)
+    assert (await entry_of(house.send("5"))).entry_id == 3
 
 
 async def test_nothing_is_merged_into_what_is_being_cleared(world: Build) -> None:
@@ -397,6 +401,50 @@ async def test_a_number_behind_a_text_behind_a_number_is_a_number(world: Build) 
     assert found.columns[number] == [5.0]
     assert await house.texts() == ["5"]
     assert not house.kernel.ingest.pending_points
+
+
+async def test_what_waits_to_be_merged_in_does_not_bring_back_what_is_cleared(world: Build) -> None:
+    house = world(MERGE)
+    await house.send("1").wait()
+    writes = [house.send("on"), house.send("2", fields={2: "waits"})]
+    await house.kernel.entries.clear(channel())
+    outcomes = await asyncio.gather(*(write.wait() for write in writes), return_exceptions=True)
+    assert isinstance(outcomes[1], NotFound)
+    assert await house.entries() == []
+    assert (await entry_of(house.send("3"))).entry_id == 1
+    again = Kernel(house.kernel.ingest._store)  # type: ignore[arg-type]
+    await again.entries.recover()
+    assert again.entries.last_entry_id(7) == 1
+    await again.close()
+
+
+async def test_an_entry_that_is_deleted_while_a_number_of_it_is_replaced_stays_away(world: Build) -> None:
+    house = world(MERGE)
+    first = await entry_of(house.send("1"))
+    writes = [house.send("on"), house.send("2", fields={2: "waits"})]
+    deleting = house.kernel.entries._deleting
+    await deleting.delete_record(channel_key(7), first.at_ns)
+    writes.append(house.send("3"))
+    outcomes = await asyncio.gather(*(write.wait() for write in writes), return_exceptions=True)
+    assert [isinstance(outcome, NotFound) for outcome in outcomes] == [False, True, False]
+    assert [(entry.entry_id, entry.fields) for entry in await house.entries()] == [(2, {1: "3"})]
+
+
+async def test_an_entry_is_edited_once_what_came_is_merged_in(world: Build) -> None:
+    house = world(MERGE)
+    kernel, deleting = house.kernel, house.kernel.entries._deleting
+    await house.send("1").wait()
+    writes = [house.send("on"), house.send("off", fields={2: "waits"})]
+    editing = EntryEditing(
+        kernel.entries, kernel.ingest, kernel.query._catalogue, deleting, Horizons(), house.limits.close_entry
+    )
+    edited = await editing.edit(channel(), 1, EntryChange({"field1": "7"}))
+    assert [(await entry_of(write)).entry_id for write in writes] == [1, 1]
+    assert edited.fields == {1: "7", 2: "waits"}
+    assert await house.entries() == [edited]
+    number = Column("field1", float)
+    assert (await kernel.query.rows(channel_key(7), (number,), newest=5)).columns[number] == [7.0]
+    assert (await entry_of(house.send("8"))).entry_id == 2
 
 
 TEXTS = st.sampled_from(["1", "1.0", "20.5", "20.50", "nan", "", "on", "1e3", "1000", "-0", "0"])

@@ -12,7 +12,7 @@ taken. A channel that is cleared meanwhile ends the change with NotFound.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 from weakref import WeakValueDictionary
@@ -42,6 +42,10 @@ class EntryChange(NamedTuple):
     texts: Mapping[str, str | None]
 
 
+async def _nothing(_channel_id: int, _entry_id: int) -> None:
+    """Nobody else changes entries."""
+
+
 class EntryEditing:
     """Changes and deletes entries; call everything from the event loop's thread."""
 
@@ -52,15 +56,15 @@ class EntryEditing:
         catalogue: Catalogue,
         deleting: Deleting,
         horizons: Horizons,
-        on_edited: Callable[[int], None] = lambda _: None,
+        before_change: Callable[[int, int], Awaitable[None]] = _nothing,
     ) -> None:
-        """`on_edited` is called with the id of a channel of which an entry has been changed."""
+        """`before_change` gets the ids of a channel and an entry; when it returns, nobody else adds to that entry."""
         self._entries = entries
         self._ingest = ingest
         self._catalogue = catalogue
         self._deleting = deleting
         self._horizons = horizons
-        self._on_edited = on_edited
+        self._before_change = before_change
         self._turns: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
 
     async def edit(self, channel: Channel, entry_id: int, change: EntryChange) -> Entry:
@@ -68,6 +72,7 @@ class EntryEditing:
         `Ingest.write` raises."""
         async with self._turn(channel):
             await self._ingest.room()
+            await self._before_change(channel.id, entry_id)
             era = self._entries.era(channel.id)
             before = await self._entries.find(channel, entry_id)
             self._check(channel, era, before.at_ns)
@@ -91,7 +96,6 @@ class EntryEditing:
                     values[f"{name}.text"] = text
                 elif text is None and old is not None:
                     gone.add(f"{name}.text")
-            self._on_edited(channel.id)
             await self._ingest.write(Record(key, before.at_ns, values), is_told=False).wait()
             if gone:
                 self._check(channel, era, before.at_ns)
@@ -102,6 +106,7 @@ class EntryEditing:
         """Delete an entry. Answers it as it was, once it is gone from the disk. Its number is never given again, not
         even if it was the last. Raises NotFound and StorageError."""
         async with self._turn(channel):
+            await self._before_change(channel.id, entry_id)
             era = self._entries.era(channel.id)
             entry = await self._entries.find(channel, entry_id)
             self._check(channel, era, entry.at_ns)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from headwater.errors import HeadwaterError
+from headwater.errors import HeadwaterError, NotFound
 from headwater.model.entry import ENTRY_ID, LOCATION, MEASUREMENT, Entry, EntryUpdate, channel_key, spell
 from headwater.model.record import Record
 from headwater.model.series import Value
-from headwater.services.deleting import Deleting
+from headwater.services.deleting import Deleting, Deletion
 from headwater.services.ingest import Ingest, Receipt
 from headwater.services.promise import Promise
 from headwater.services.selecting import SeriesFilter, equal, one_of
@@ -48,15 +48,21 @@ def merged(entry: Entry, update: EntryUpdate) -> Entry:
 class OpenEntry:
     """One entry, and its additions in their order; call everything from the event loop's thread."""
 
-    def __init__(self, channel_id: int, entry: Entry, ingest: Ingest, deleting: Deleting) -> None:
+    def __init__(
+        self, channel_id: int, entry: Entry, ingest: Ingest, deleting: Deleting, is_there: Callable[[], bool]
+    ) -> None:
+        """`is_there`: whether the channel has not been cleared meanwhile."""
         self._channel_id = channel_id
         self._ingest = ingest
         self._deleting = deleting
+        self._is_there = is_there
+        self._is_gone = False
         self.entry = entry
         self._numbers, self._texts = set[str](), set[str]()
         """Columns that have, or had, a value at the entry's time."""
         self._waiting: deque[tuple[EntryUpdate, EntryWrite]] = deque()
         self._replacing: asyncio.Task[None] | None = None
+        self._replaced = set[str]()
         for name, text in _columns(entry):
             number, keeps_text = spell(text)
             if number is not None:
@@ -64,10 +70,20 @@ class OpenEntry:
             if keeps_text:
                 self._texts.add(name)
 
-    @property
-    def is_replacing(self) -> bool:
-        """Whether a number of it is being deleted now, for a text."""
-        return self._replacing is not None
+    def is_own(self, deletion: Deletion) -> bool:
+        """Whether what is about to be deleted is no more than the numbers that have texts now."""
+        span = deletion.start_ns, deletion.end_ns
+        is_this = self._replacing is not None and span == (self.entry.at_ns, self.entry.at_ns + 1)
+        return is_this and all(one.field in self._replaced for one in deletion.series)
+
+    def end(self) -> None:
+        """Somebody deletes the entry: what waits to be merged in must not bring it back."""
+        self._is_gone = True
+
+    async def settled(self) -> None:
+        """Return when everything that was added is merged in."""
+        while self._replacing is not None:
+            await asyncio.wait([self._replacing])
 
     def add(self, update: EntryUpdate) -> EntryWrite:
         """Merge an update in."""
@@ -80,6 +96,9 @@ class OpenEntry:
         return write
 
     def _merge(self, update: EntryUpdate, write: EntryWrite) -> None:
+        if self._is_gone or not self._is_there():
+            write.resolve(NotFound("the entry was deleted meanwhile"))
+            return
         entry = merged(self.entry, update)
         values: dict[str, Value] = {ENTRY_ID: entry.entry_id}
         numbers, texts, replaced = set[str](), set[str](), set[str]()
@@ -104,6 +123,7 @@ class OpenEntry:
         self._texts |= texts
         self._numbers = (self._numbers | numbers) - replaced
         if replaced:
+            self._replaced = replaced
             self._replacing = asyncio.get_running_loop().create_task(self._replace(replaced, receipt, write))
         else:
             receipt.add_callback(write.resolve)

@@ -162,17 +162,26 @@ class ChannelLimit:
             self._shared.count_waiting(self._channel.account_id, -1)
             self._waiting.popleft().write.resolve(NotFound("the channel was deleted meanwhile"))
 
-    def forget_open(self, start_ns: int | None = None, end_ns: int | None = None) -> None:
-        """An entry that may be added to was changed in another way, or deleted: nothing more is merged into it."""
-
-        def kept(opened: _Open | None) -> _Open | None:
-            if opened is None or opened.entry.is_replacing:  # which it does itself
-                return opened
+    def entry_deleted(self, deletion: Deletion) -> None:
+        """Nothing more is merged into an entry that is about to be deleted."""
+        start_ns, end_ns = deletion.start_ns, deletion.end_ns
+        for opened in filter(None, (self._received, self._dated)):
             at_ns = opened.entry.entry.at_ns
             is_within = (start_ns is None or at_ns >= start_ns) and (end_ns is None or at_ns < end_ns)
-            return None if is_within else opened
+            if is_within and not opened.entry.is_own(deletion):
+                opened.entry.end()
+                self._forget(opened)
 
-        self._received, self._dated = kept(self._received), kept(self._dated)
+    async def close_entry(self, entry_id: int) -> None:
+        """An entry is about to be changed by other means: nothing more is merged into it, and what came has been."""
+        for opened in filter(None, (self._received, self._dated)):
+            if opened.entry.entry.entry_id == entry_id:
+                self._forget(opened)
+                await opened.entry.settled()
+
+    def _forget(self, opened: _Open) -> None:
+        self._received = None if self._received is opened else self._received
+        self._dated = None if self._dated is opened else self._dated
 
     # -- merging ------------------------------------------------------------------------------------------------
 
@@ -203,19 +212,20 @@ class ChannelLimit:
 
             write.add_callback(found)
             return
-        opened = _Open(
-            OpenEntry(self._channel.id, write.entry, self._shared.ingest, self._shared.deleting),
-            now_s + self.policy.interval_s,
-            self._shared.entries.era(self._channel.id),
+        shared, channel_id = self._shared, self._channel.id
+        era = shared.entries.era(channel_id)
+        entry = OpenEntry(
+            channel_id, write.entry, shared.ingest, shared.deleting, lambda: shared.entries.era(channel_id) is era
         )
+        opened = _Open(entry, now_s + self.policy.interval_s, era)
         if is_dated:
             self._dated = opened
         else:
             self._received = opened
 
         def settle(error: Exception | None) -> None:
-            if error is not None and write.entry is not None:
-                self.forget_open(write.entry.at_ns, write.entry.at_ns + 1)
+            if error is not None:
+                self._forget(opened)
 
         write.add_callback(settle)
 
@@ -346,10 +356,10 @@ class UpdateLimits:
         if not self._waiting_by_account[account_id]:
             del self._waiting_by_account[account_id]
 
-    def forget_open(self, channel_id: int) -> None:
-        """An entry of this channel was changed by other means than an update: nothing is merged into it any more."""
+    async def close_entry(self, channel_id: int, entry_id: int) -> None:
+        """An entry is about to be changed by other means than an update: see `ChannelLimit.close_entry`."""
         if (limit := self._limits.get(channel_id)) is not None:
-            limit.forget_open()
+            await limit.close_entry(entry_id)
 
     def close(self) -> None:
         """The server is about to stop: all that waits is taken now, and nothing is made to wait any more."""
@@ -375,5 +385,5 @@ class UpdateLimits:
     async def _on_deleting(self, deletion: Deletion) -> AsyncIterator[None]:
         """Entries that are deleted are not added to any more."""
         if (limit := self._limits.get(deletion.bucket_id)) is not None:
-            limit.forget_open(deletion.start_ns, deletion.end_ns)
+            limit.entry_deleted(deletion)
         yield
