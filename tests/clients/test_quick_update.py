@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
+from urllib.parse import quote, quote_plus
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from server import ChannelKeys, Server
 
@@ -64,3 +68,93 @@ def test_an_update_in_the_address(server: Server, channel: ChannelKeys) -> None:
         answer = server.raw_call(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
         assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
     assert {feed["field1"] for feed in server.feeds(channel)} == {"a b"}
+
+
+KEY = "%KEY%"
+"""Where the write key of the channel stands in a request."""
+NAMES = st.sampled_from(
+    [
+        *("field1", "1", "field2", "field8", "8", "field9", "9", "field10", "12", "field0", "01", "Field1", ""),
+        *("lat", "latitude", "long", "longitude", "elevation", "status", "timezone", "offset", "headers", "callback"),
+        *("Temp", "wind speed", 'in "C"', "precision", "a&b", "°", "api_key", "key", "apikey", "talkback_key"),
+    ]
+)
+VALUES = st.sampled_from(
+    [*("21.5", "20.50", "nan", "-0", "on", "", " 4 ", "a+b", "%", "&=", "ü", "\0", "1e400", "x" * 255, "x" * 256, KEY)]
+) | st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
+SPELLINGS = st.sampled_from([quote, quote_plus, lambda text: quote(text, safe="%&=+")])
+PARTS = st.builds(
+    lambda name, value, spell: f"{spell(name)}={KEY if value == KEY else spell(value)}", NAMES, VALUES, SPELLINGS
+) | st.sampled_from(["", "=", "field1", "1=%ff", "%ff=1", "field2=%", "created_at=2026-01-02", "created_at=soon"])
+FORMS = st.lists(PARTS, max_size=6).map("&".join)
+
+
+class Sent(NamedTuple):
+    """A request for whichever channel."""
+
+    method: str
+    query: str
+    headers: list[str]
+    body: str
+
+    def to(self, channel: ChannelKeys, *more: str) -> bytes:
+        """Its bytes."""
+        body = self.body.replace(KEY, channel.write_key).encode()
+        target = f"/update?{self.query}" if self.query else "/update"
+        lines = [f"{self.method} {target} HTTP/1.1", "Host: x", *self.headers, *more, "Connection: close"]
+        if body or self.method != "GET":
+            lines.append(f"Content-Length: {len(body)}")
+        return "\r\n".join([*lines, "", ""]).replace(KEY, channel.write_key).encode() + body
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> Sent:
+    query, body = draw(FORMS), draw(FORMS | st.just(""))
+    headers = draw(
+        st.lists(
+            st.sampled_from(
+                [
+                    *("Content-Type: application/x-www-form-urlencoded", "Content-Type: text/plain"),
+                    *("Content-Type: application/json", f"THINGSPEAKAPIKEY: {KEY} ", "X-THINGSPEAKAPIKEY: wrong"),
+                    f"Authorization: Bearer {KEY}",
+                ]
+            ),
+            max_size=2,
+        )
+    )
+    match draw(st.sampled_from(["query", "body", "header", "as it is"])):
+        case "query":
+            query += f"&api_key={KEY}"
+        case "body":
+            body = f"api_key={KEY}&{body}"
+        case "header":
+            headers.append(f"X-ThingSpeakAPIKey: {KEY}")
+    return Sent(draw(st.sampled_from(["GET", "POST", "POST", "PUT"])), query, headers, body)
+
+
+@pytest.fixture(scope="module")
+def twins(server: Server) -> list[tuple[ChannelKeys, ChannelKeys]]:
+    """Pairs of channels that are alike: with eight fields, and with more that have names."""
+    more = {"field9": 'in "C"', "field12": "wind speed", "field3": "a&b", "field4": "precision", "field5": "lat"}
+    return [
+        (server.create_channel(**kind), server.create_channel(**kind))  # type: ignore[arg-type]
+        for kind in ({}, {**more, "field6": "1", "field7": "°", "fields_by_name": "true"})
+    ]
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+@given(requests(), st.integers(0, 1))
+def test_any_request_is_answered_and_stored_alike(
+    server: Server, twins: list[tuple[ChannelKeys, ChannelKeys]], sent: Sent, which: int
+) -> None:
+    """The one that waits for 100 Continue is never answered past the application."""
+    outcomes = []
+    for channel, more in zip(twins[which], ((), ("Expect: 100-continue",)), strict=True):
+        answer = server.raw_call(sent.to(channel, *more)).removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")
+        feeds = server.feeds(channel, results=1, status="true", location="true")
+        for feed in feeds:
+            del feed["created_at"]
+        outcomes.append((re.sub(rb"\r\nDate: [^\r]+", b"", answer), feeds))
+    assert outcomes[0] == outcomes[1]
