@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gated_store import GatedStore, until
-from headwater.errors import NotFound
+from headwater.errors import NotFound, StorageError
 from headwater.model.entry import FIELD_NUMBERS, Entry, EntryUpdate
 from headwater.registry.entities import Channel, ChannelSettings
 from headwater.services.catalogue import Catalogue
@@ -166,6 +166,51 @@ async def test_an_edited_entry_keeps_its_number_and_time_and_what_is_not_named()
     after = await kernel.edit(1, field1="off", field2="7", elevation=None, status="")
     assert after == before._replace(fields={1: "off", 2: "7"}, elevation=None, status="")
     assert await kernel.stored() == [after]
+    await kernel.close()
+
+
+async def test_the_number_of_a_deleted_entry_is_not_given_again_after_a_restart() -> None:
+    store = MemoryStore()
+    kernel = await opened(store)
+    for text in ("1", "2"):
+        await kernel.write(EntryUpdate({1: text}))
+    await kernel.delete(2)
+    await kernel.close()
+    again = await opened(store)
+    assert (await again.write(EntryUpdate({1: "3"}))).entry_id == 3
+    await again.delete(1)
+    await again.delete(3)
+    await again.close()
+    empty = await opened(store)
+    assert (await empty.write(EntryUpdate({1: "4"}))).entry_id == 4
+    await empty.close()
+
+
+@pytest.mark.parametrize("texts", [("20.50", "20.5", "20.500"), ("1", "1.0", "1"), ("on", "1", "on", "1.0", "1")])
+async def test_another_spelling_of_the_same_number(texts: tuple[str, ...]) -> None:
+    kernel = await opened(MemoryStore())
+    await kernel.write(EntryUpdate({1: texts[0]}, latitude=texts[0]))
+    for text in texts[1:]:
+        after = await kernel.edit(1, field1=text, latitude=text)
+        assert await kernel.stored() == [after]
+        assert (after.fields, after.latitude) == ({1: text}, text)
+    await kernel.close()
+
+
+async def test_a_change_that_cannot_be_stored_changes_nothing(store: GatedStore) -> None:
+    kernel = await opened(store)
+    before = await kernel.write(EntryUpdate({1: "1", 2: "on"}))
+    for change in ({"field1": "2"}, {"field1": "off"}, {"field2": "3"}, {"field2": None, "field1": "4"}):
+        store.failures.append(StorageError("the disk is full"))
+        with pytest.raises(StorageError):
+            await kernel.edit(1, **change)
+        assert await kernel.stored() == [before]
+    store.failures.append(StorageError("the disk is full"))
+    with pytest.raises(StorageError):
+        await kernel.delete(1)
+    assert await kernel.stored() == [before]
+    await kernel.delete(1)
+    assert await kernel.stored() == []
     await kernel.close()
 
 
