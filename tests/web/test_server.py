@@ -254,6 +254,13 @@ class TestRefusals:
             assert await client.rest() == b""
             await until(lambda: app.disconnects)
 
+    async def test_a_length_of_thousands_of_digits(self, caplog: pytest.LogCaptureFixture) -> None:
+        async with serving(App()) as (_, connect):
+            client = await connect()
+            client.send(POST.replace(b" 3\r", b" " + b"0" * 5_000 + b"3\r") + b"abc")
+            assert (await client.rest()).startswith(b"HTTP/1.1 400 ")
+        assert not caplog.records
+
     async def test_too_many_connections(self) -> None:
         async with serving(App(), max_connections=1) as (_, connect):
             first, second = await connect(), await connect()

@@ -36,6 +36,9 @@ MAX_PIPELINED = 16
 """Requests that may wait on one connection for the answer under way."""
 MAX_FRAMING_BYTES = 8_192
 """Of a body: what may come without any byte of content (trailers, chunk extensions)."""
+MAX_LENGTH_DIGITS = 18
+"""Of a Content-Length, zeros before it included: the parser takes any number of those, and Python makes no number of
+thousands of digits."""
 MIN_BYTES_PER_S = 1_024
 """A client slower than this, in either direction, is cut off at its deadline."""
 
@@ -214,6 +217,8 @@ class HttpConnection(HttpToolsProtocol):
         if self._input is Phase.HEAD:  # and no trailer, which nobody would read
             name = name.lower()
             self.headers.append((name, value))
+            if name == b"content-length" and len(value) > MAX_LENGTH_DIGITS:
+                raise ValueError("no body is that long")
             if name == b"expect":
                 self.expect_100_continue = value.lower() == b"100-continue"
 
