@@ -56,6 +56,13 @@ def test_json_numbers_null_and_remove(server: Server, channel: ChannelKeys) -> N
     assert server.feeds(channel, status="true")[0]["status"] is None
 
 
+def test_a_number_of_thousands_of_digits_is_too_long(server: Server, channel: ChannelKeys) -> None:
+    write(server, channel, field1="1")
+    body = f'{{"api_key": "{channel.write_key}", "field1": 1{"0" * 5_000}}}'
+    answer = server.call("PUT", f"/channels/{channel.id}/feeds/1.json", body, {"Content-Type": "application/json"})
+    assert answer.status == 413
+
+
 def test_as_xml_and_with_a_user_key(server: Server, channel: ChannelKeys) -> None:
     write(server, channel, field1="1")
     answer = server.call("PUT", f"/channels/{channel.id}/feeds/entry/1.xml", f"api_key={ADMIN_TOKEN}&field1=2")

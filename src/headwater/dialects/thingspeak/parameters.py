@@ -93,7 +93,8 @@ def null_names(body: bytes) -> frozenset[str]:
     `parse_parameters` already."""
     if body.lstrip()[:1] != b"{":
         return frozenset()
-    return frozenset(name for name, value in json.loads(body).items() if value is None)
+    members = json.loads(body, parse_int=str)  # of thousands of digits Python makes no number
+    return frozenset(name for name, value in members.items() if value is None)
 
 
 def is_encodable(text: str) -> bool:
