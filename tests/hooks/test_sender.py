@@ -256,6 +256,25 @@ async def test_endless_headers_are_not_read() -> None:
         assert "not HTTP" in await failure(sender(), get(f"http://127.0.0.1:{site.port}/?{SECRET}"))
 
 
+@pytest.mark.parametrize(
+    ("begin", "more"),
+    [
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1;" + b"x" * 200 + b"\r\nx\r\n"),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    ],
+)
+async def test_an_answer_that_is_hardly_more_than_wrapping_is_given_up(begin: bytes, more: bytes) -> None:
+    async def answer(_: Asked, writer: asyncio.StreamWriter) -> None:
+        writer.write(begin)
+        while True:
+            writer.write(more * 1000)
+            await writer.drain()
+
+    async with web_site(answer) as site:
+        hooks = sender(timeout_s=30.0, max_answer_bytes=1000)
+        assert "wraps its answer in too much" in await failure(hooks, get(f"http://127.0.0.1:{site.port}/"))
+
+
 async def test_what_is_no_http_is_told(unused_tcp_port: int) -> None:
     async def answer(_: Asked, writer: asyncio.StreamWriter) -> None:
         writer.write(b"220 mail ESMTP\r\n")

@@ -15,6 +15,7 @@ from typing import TypeAlias
 
 import httpcore
 
+from headwater.hooks.streams import BoundedStream
 from headwater.services.outbound import OutboundFailed
 
 IpAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -77,11 +78,12 @@ async def resolve_host(host: str, port: int) -> Sequence[str]:
 
 
 class CheckedNetwork(httpcore.AsyncNetworkBackend):
-    """Opens TCP connections for httpcore, to addresses that are allowed."""
+    """Opens TCP connections for httpcore, to addresses that are allowed. Of each, `max_bytes` may be read."""
 
-    def __init__(self, allowed: AllowedHosts, resolve: Resolve) -> None:
+    def __init__(self, allowed: AllowedHosts, resolve: Resolve, max_bytes: int) -> None:
         self._allowed = allowed
         self._resolve = resolve
+        self._max_bytes = max_bytes
         self._plain = httpcore.AnyIOBackend()
 
     async def connect_tcp(
@@ -103,8 +105,19 @@ class CheckedNetwork(httpcore.AsyncNetworkBackend):
                 f"{host} is this machine or in a private network, which may not be called; "
                 "the operator can allow it with the setting hooks.allow_hosts"
             )
+        stream = await self._connect(allowed[:MAX_TRIED_ADDRESSES], port, timeout, local_address, socket_options)
+        return BoundedStream(stream, host, self._max_bytes)
+
+    async def _connect(
+        self,
+        tried: Sequence[str],
+        port: int,
+        timeout: float | None,  # noqa: ASYNC109
+        local_address: str | None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None,
+    ) -> httpcore.AsyncNetworkStream:
+        """To the first of these addresses that takes the connection."""
         # No address may use up the time of those after it: IPv6 often leads nowhere.
-        tried = allowed[:MAX_TRIED_ADDRESSES]
         each_s = None if timeout is None else timeout / len(tried)
         for address in tried[:-1]:
             try:

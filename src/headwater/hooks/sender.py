@@ -26,6 +26,8 @@ from headwater.services.quotas import Quota
 from headwater.settings import HookSettings
 
 USER_AGENT = f"Headwater/{__version__}"
+MAX_WRAPPING_BYTES = 65_536
+"""What may come beside the answer itself: its head, what says where chunks begin, and what makes TLS of it."""
 _REDIRECTS = (301, 302, 303, 307, 308)
 _KEEPING_METHOD = (307, 308)
 
@@ -57,7 +59,7 @@ class HttpSender:
         self._clock = clock
         self._tls = ssl.create_default_context() if tls is None else tls
         allowed = AllowedHosts(settings.allow_hosts, allow_private=settings.allow_private)
-        self._network = CheckedNetwork(allowed, resolve)
+        self._network = CheckedNetwork(allowed, resolve, settings.max_answer_bytes + MAX_WRAPPING_BYTES)
         self._turns = Turns(settings.at_once, settings.at_once_per_account, settings.max_waiting_per_account)
         self._quota = Quota(settings.per_account_per_minute, 60.0, clock)
 
