@@ -91,6 +91,21 @@ def test_subscribing_as_that_account(server: Server, channel: ChannelKeys, reade
     assert payloads(client.receive()) == ["3"], "and nothing of what came while it was private"
 
 
+def test_a_reader_takes_nothing_from_a_shared_group_of_the_owners(
+    server: Server, channel: ChannelKeys, reader: Reader, connect: Connect
+) -> None:
+    share(server, channel, reader.name)
+    token, _ = reader.browser.add_token("mqtt")
+    topic = f"$share/workers/channels/{channel.id}/subscribe/fields/field1"
+    clients = [connect(), connect(), connect(who=Credentials(f"{reader.name}-1", "any", token))]
+    for client in clients:
+        assert client.subscribe(topic, 1) == 1
+    for number in range(6):
+        server.call("GET", "/update", api_key=channel.write_key, field1=number)
+    wait_until(lambda: sum(client.messages.qsize() for client in clients) == 12, what="each entry, for both accounts")
+    assert [client.messages.qsize() for client in clients] == [3, 3, 6]
+
+
 def test_what_waits_for_somebody_is_gone_with_their_share(
     server: Server, channel: ChannelKeys, reader: Reader, connect: Connect
 ) -> None:

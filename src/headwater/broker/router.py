@@ -28,7 +28,7 @@ from headwater.services.refusals import Refusals
 
 _WITH_OWN_TREE = (PrincipalKind.ACCOUNT, PrincipalKind.ACCOUNT_DEVICE, PrincipalKind.ANONYMOUS)
 MAX_GROUPS_PER_FILTER = 1_000
-"""Each shared group of a filter gets a copy of every message, and nobody has to be behind a name."""
+"""Of one account: each shared group of a filter gets a copy of every message, and nobody has to be behind a name."""
 MAX_NODES_PER_TREE = 500_000
 """Levels of all filters of one account that differ, those in reach of many topics tenfold (`topic_tree`). Each takes
 about 360 bytes; a hundred thousand devices with a topic of their own make half as many."""
@@ -199,8 +199,10 @@ class Router:
         is_new = not is_stored and subscription.topic_filter not in (session.subscriptions or ())
         if is_new and tree.nodes >= self._max_nodes_per_tree:
             return _TOO_MANY_LEVELS
+        whose = self._group_owner(principal, topic_filter)
+        group = None if group is None else whose + group
         is_new_group = not is_stored and group is not None and tree.group(topic_filter, group) is None
-        if is_new_group and tree.groups(topic_filter) >= MAX_GROUPS_PER_FILTER:
+        if is_new_group and tree.groups(topic_filter, whose) >= MAX_GROUPS_PER_FILTER:
             return _TOO_MANY_GROUPS
         ids = (subscription_id,) if subscription_id else ()
         grant = Grant(subscription.qos, subscription.no_local, subscription.retain_as_published, ids)
@@ -217,6 +219,7 @@ class Router:
     def unsubscribe(self, principal: Principal, session: Session, topic_filter: str) -> None:
         """Remove a subscription if it is there."""
         group, topic_filter = split_share(topic_filter)
+        group = None if group is None else self._group_owner(principal, topic_filter) + group
         space = self._space_of(topic_filter)
         name = tree_of(principal)
         if space is not None:
@@ -232,7 +235,9 @@ class Router:
         """The shared subscription by its whole filter, if the session is a member."""
         name, topic_filter = split_share(topic_filter)
         tree = self._tree_for(principal, topic_filter)
-        group = None if isinstance(tree, NotGranted) or name is None else tree.group(topic_filter, name)
+        if isinstance(tree, NotGranted) or name is None:
+            return None
+        group = tree.group(topic_filter, self._group_owner(principal, topic_filter) + name)
         return group if group is not None and session in group else None
 
     def retained_for(self, principal: Principal, topic_filter: str) -> Callable[[], Iterator[Message | None]] | None:
@@ -269,6 +274,11 @@ class Router:
 
     def _space_of(self, topic_filter: str) -> TopicSpace | None:
         return self._spaces.get(topic_filter.split("/", 1)[0])
+
+    def _group_owner(self, principal: Principal, topic_filter: str) -> str:
+        """What the names of shared groups begin with where all accounts share a tree: nobody gets into the group of
+        another account, and takes messages from it, by a name. No name of a group has a slash in it."""
+        return "" if self._space_of(topic_filter) is None else f"{principal.account_id or ''}/"
 
     def _own_tree(self, name: str) -> TopicTree[Session]:
         tree = self._own_trees.get(name)

@@ -162,10 +162,10 @@ class TopicTree(Generic[SubscriberT]):
             self.nodes -= _places(level, in_reach)
         return is_last
 
-    def groups(self, topic_filter: str) -> int:
-        """How many shared groups a filter has: each gets a copy of every message."""
+    def groups(self, topic_filter: str, beginning: str = "") -> int:
+        """How many shared groups whose name begins so a filter has: each gets a copy of every message."""
         node = self._find(topic_filter)
-        return 0 if node is None else len(node.groups or ())
+        return 0 if node is None else sum(name.startswith(beginning) for name in node.groups or ())
 
     def group(self, topic_filter: str, name: str) -> SharedGroup[SubscriberT] | None:
         """The shared group of this name with this filter, if it has members."""
