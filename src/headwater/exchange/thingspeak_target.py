@@ -41,7 +41,8 @@ class Targets:
         """The command's part of the conversation. Raises HeadwaterError."""
         try:
             wanted = dict(request["settings"])
-            wanted["fields"] = {int(number): str(name) for number, name in wanted["fields"].items()}
+            for by_number in ("fields", "units", "labels"):
+                wanted[by_number] = {int(number): str(text) for number, text in wanted[by_number].items()}
             wanted["tags"] = tuple(wanted["tags"])
             settings = ChannelSettings(**wanted)
         except (KeyError, TypeError, ValueError, AttributeError):
@@ -91,7 +92,7 @@ def settings_of(channel: Mapping[str, str | None]) -> ChannelSettings:
 
 def as_request(settings: ChannelSettings) -> dict[str, Any]:
     """What `Targets.answer` takes as settings."""
-    return dataclasses.asdict(settings)
+    return {one.name: getattr(settings, one.name) for one in dataclasses.fields(settings) if one.init}
 
 
 def _line(text: str | None) -> str:
