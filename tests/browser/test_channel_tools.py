@@ -29,7 +29,10 @@ def test_a_chart_keeps_its_options(page: Page, server: Server, channel: ChannelK
     chart = page.locator("#chart-1")
     expect(chart.locator("canvas")).to_be_visible()
     before = chart.locator("canvas").evaluate("canvas => canvas.toDataURL()")
+    beside = page.locator("#chart-2")
+    height = beside.bounding_box()["height"]  # type: ignore[index]
     chart.get_by_text("Chart Options").click()
+    assert beside.bounding_box()["height"] == height  # type: ignore[index]
     chart.get_by_label("Title").fill("Greenhouse")
     chart.get_by_label("Type").select_option("Column")
     chart.get_by_label("Decimals").fill("2")
@@ -44,6 +47,13 @@ def test_a_chart_keeps_its_options(page: Page, server: Server, channel: ChannelK
     assert chart.locator("canvas").evaluate("canvas => canvas.toDataURL()") != before
     server.call("GET", "/update", api_key=channel.write_key, field1="25")
     expect(chart.locator("[data-last-value]")).to_have_text("25.00")
+
+
+def test_all_tabs_are_in_sight(page: Page, channel: ChannelKeys) -> None:
+    page.set_viewport_size({"width": 1280, "height": 800})
+    page.goto(f"/channels/{channel.id}")
+    tabs = page.get_by_role("navigation", name="Channel", exact=True)
+    assert tabs.evaluate("row => row.scrollWidth - row.clientWidth") == 0
 
 
 def test_a_chart_of_averages_follows_what_comes(page: Page, server: Server, channel: ChannelKeys) -> None:
