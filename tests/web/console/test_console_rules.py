@@ -238,7 +238,8 @@ async def test_talkbacks_and_things_are_offered_where_there_are_any(
     page = (await ada.get(path)).text
     assert page.count(f'<option value="5">of {ada_account.id}</option>') == 2
     form = {"action": "talkback", "talkback": "5", "command": "OPEN"}
-    assert "TalkBack 5" in (await ada.follow(await ada.post(path, form))).text
+    assert f"TalkBack 5 (of {ada_account.id})" in (await ada.follow(await ada.post(path, form))).text
+    assert f"TalkBack 5 (of {ada_account.id})" in (await ada.get("/apps/timecontrol")).text
 
 
 async def test_the_limit_of_rules_is_told(site: Site, ada: Browser, ada_account: Account) -> None:
@@ -247,3 +248,10 @@ async def test_the_limit_of_rules_is_told(site: Site, ada: Browser, ada_account:
         await ada.post("/apps/timecontrol/new", TIMECONTROL)
     response = await ada.post("/apps/timecontrol/new", TIMECONTROL)
     assert "An account may have at most 5 rules." in response.text
+
+
+@pytest.mark.parametrize("path", ["/apps/react", "/apps/timecontrol", "/apps/thinghttp", "/apps/talkbacks"])
+async def test_the_list_of_an_app_leads_back_to_all_apps(ada: Browser, path: str) -> None:
+    page = (await ada.get(path)).text
+    assert '<p class="crumb"><a href="/apps">Apps</a></p>' in page
+    assert f'<a href="{path}">' in (await ada.get("/apps")).text

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from headwater.registry.entities import Channel
+from headwater.services.rules.carriers import describe_action
 from headwater.services.rules.definitions import (
+    Action,
+    CallThingHttp,
     Condition,
     Every,
     Geofence,
     Numeric,
     Once,
+    QueueCommand,
     Schedule,
     Silence,
     Status,
@@ -20,6 +24,7 @@ from headwater.services.rules.definitions import (
     Watch,
     Weekly,
 )
+from headwater.services.rules.rules import Things
 from headwater.web.console.rule_forms import CHECKS, DAYS
 
 _COMPARED = {
@@ -51,6 +56,18 @@ def check_words(watch: Watch) -> str:
         return f"Runs {'once for each silence' if watch.is_first_only else 'again after each such time of silence'}"
     pause = f", at most every {_count(watch.pause_s // 60, 'minute')}" if watch.pause_s else ""
     return f"Checks {CHECKS[watch.every_min]}, runs {often} the condition is met{pause}"
+
+
+def action_words(action: Action, things: Things) -> str:
+    """What an action does, with the name of what it uses."""
+    match action:
+        case CallThingHttp(thing_http_id):
+            name = things.thing_https.get(thing_http_id)
+        case QueueCommand(talkback_id, _):
+            name = things.talkbacks.get(talkback_id)
+        case _:
+            name = None
+    return describe_action(action) + (f" ({name})" if name else "")
 
 
 def condition_words(condition: Condition, fields: Mapping[int, str]) -> str:

@@ -16,15 +16,14 @@ from headwater.errors import BadRequest, Conflict, NotFound
 from headwater.model.entry import FIELD_NUMBERS
 from headwater.registry.entities import Channel
 from headwater.services.rules import checking
-from headwater.services.rules.carriers import describe_action
 from headwater.services.rules.definitions import Action, Draft, Rule, Timed, Trigger, Watch
 from headwater.services.rules.placeholders import NAMES
-from headwater.services.rules.rules import RuleReport
+from headwater.services.rules.rules import RuleReport, Things
 from headwater.web.console import rule_forms as forms
 from headwater.web.console.console import Console, Visit
 from headwater.web.console.errors import sentence_of
 from headwater.web.console.forms import parse_id
-from headwater.web.console.rule_words import check_words, trigger_words
+from headwater.web.console.rule_words import action_words, check_words, trigger_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +94,14 @@ class RulePages:
         rules = await self._rules.owned(
             visit.account.id, kind=self._face.kind, bucket_id=None if channel is None else channel.id
         )
-        cards = [await self._card(rule) for rule in rules]
+        things = await self._rules.things(visit.account.id)
+        cards = [await self._card(rule, things) for rule in rules]
         return self._render(visit, "rules.html", cards=cards, channel=channel, faces=FACES)
 
     async def show(self, visit: Visit) -> Response:
         rule = await self._owned(visit)
         history = await self._rules.history(visit.account.id, rule.id)
-        card = await self._card(rule)
+        card = await self._card(rule, await self._rules.things(visit.account.id))
         problem = sentence_of(card.report.problem)
         return self._render(visit, "rule.html", card=card, problem=problem, history=history)
 
@@ -282,11 +282,11 @@ class RulePages:
         owned = self._access.channels_of(visit.account.id)
         return next((channel for channel in owned if str(channel.id) == text), None)
 
-    async def _card(self, rule: Rule) -> _Card:
+    async def _card(self, rule: Rule, things: Things) -> _Card:
         report = await self._rules.report(rule)
         channel = None if rule.bucket_id is None else self._access.channel(rule.bucket_id)
         check = check_words(rule.trigger) if isinstance(rule.trigger, Watch) else ""
-        actions = [describe_action(action) for action in report.actions]
+        actions = [action_words(action, things) for action in report.actions]
         return _Card(report, channel, trigger_words(rule.trigger, channel), check, actions)
 
     def _render(self, visit: Visit, template: str, status: int = 200, **values: Any) -> Response:
