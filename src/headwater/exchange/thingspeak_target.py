@@ -15,7 +15,7 @@ from headwater.errors import BadRequest, Conflict
 from headwater.exchange.loading import begin_note, noted_channel_ids
 from headwater.exchange.on_loop import wait_for
 from headwater.exchange.opening import account_of
-from headwater.model.entry import FIELD_NUMBERS
+from headwater.model.entry import MAX_FIELDS
 from headwater.registry.entities import Channel, ChannelSettings
 from headwater.services import Services
 from headwater.services.channels import MAX_DESCRIPTION_LENGTH, MAX_METADATA_LENGTH, MAX_NAME_LENGTH
@@ -78,7 +78,7 @@ def _target(channel: Channel, *, is_new: bool) -> Target:
 def settings_of(channel: Mapping[str, str | None]) -> ChannelSettings:
     """Settings like those of a channel elsewhere, as far as it tells them and they can be. A new channel is private:
     whether the old one was public, its entries do not say."""
-    fields = {number: _line(channel.get(f"field{number}")) for number in FIELD_NUMBERS}
+    fields = {number: _line(channel.get(f"field{number}")) for number in range(1, MAX_FIELDS + 1)}
     return ChannelSettings(
         name=_line(channel.get("name")),
         description=_lines(channel.get("description"), MAX_DESCRIPTION_LENGTH),
