@@ -169,6 +169,7 @@ async def run(
         announce("ready " + json.dumps(bound | {"data": str(settings.data.resolve()), "pid": os.getpid()}))
         await stopping.wait()
         log.info("shutting down")
+        services.rules.stop_soon()
         # Nobody new on any listener, before anybody is waited for.
         await listeners.stop_listening()
         web_sockets.going_away()
@@ -326,7 +327,6 @@ async def open_services(settings: Settings, store: Store) -> AsyncIterator[Servi
         )
         sender = HttpSender(settings.hooks)
         mailer = SmtpMailer(settings.mail)
-        stack.push_async_callback(mailer.close)
         most_alerts = settings.thingspeak.alerts_per_half_hour
         alerts = Alerts(worker, access, mailer, most=most_alerts, clock=time.monotonic)
         stack.push_async_callback(alerts.close)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,25 +26,21 @@ Make = Callable[..., SmtpMailer]
 
 
 @pytest.fixture
-async def mailer() -> AsyncIterator[Make]:
-    async with AsyncExitStack() as stack:
+def mailer() -> Make:
+    def make(port: int, *, tls: ssl.SSLContext | None = None, clock: Any = None, **settings: Any) -> SmtpMailer:
+        chosen = MailSettings(
+            **{
+                "host": "localhost",
+                "port": port,
+                "security": MailSecurity.NONE,
+                "from_address": "headwater@example.org",
+                "timeout_s": 5.0,
+            }
+            | settings
+        )
+        return SmtpMailer(chosen, tls=tls, **({} if clock is None else {"clock": clock}))
 
-        def make(port: int, *, tls: ssl.SSLContext | None = None, clock: Any = None, **settings: Any) -> SmtpMailer:
-            chosen = MailSettings(
-                **{
-                    "host": "localhost",
-                    "port": port,
-                    "security": MailSecurity.NONE,
-                    "from_address": "headwater@example.org",
-                    "timeout_s": 5.0,
-                }
-                | settings
-            )
-            made = SmtpMailer(chosen, tls=tls, **({} if clock is None else {"clock": clock}))
-            stack.push_async_callback(made.close)
-            return made
-
-        yield make
+    return make
 
 
 async def failure(mailer: SmtpMailer, mail: Mail = MAIL) -> str:

@@ -126,6 +126,17 @@ async def test_closing_waits_for_a_mail_under_way(at: SimpleNamespace) -> None:
     assert [alert.status for alert in await at.alerts.history(at.ada.id)] == [AlertStatus.SENT]
 
 
+async def test_a_mail_that_closing_breaks_off_is_told_as_failed(
+    at: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headwater.services.alerts.CLOSE_TIMEOUT_S", 0.01)
+    at.mailer.let_go.clear()
+    await at.alerts.send(at.ada.id, "", "body")
+    await at.alerts.close()
+    [alert] = await at.alerts.history(at.ada.id)
+    assert (alert.status, "the server stopped" in alert.reason) == (AlertStatus.FAILED, True)
+
+
 async def test_keys_and_addresses(at: SimpleNamespace) -> None:
     access, accounts = at.house.access, at.house.accounts
     bob = await at.house.account("bob")

@@ -11,10 +11,12 @@ import asyncio
 import ipaddress
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from typing import TypeAlias
 
 import httpcore
 
+from headwater.hooks.aside import Aside
 from headwater.hooks.streams import BoundedStream
 from headwater.services.outbound import OutboundFailed
 
@@ -23,6 +25,7 @@ Resolve: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]
 """Takes host and port; gives the addresses in the order in which they should be tried. Raises OSError."""
 
 MAX_TRIED_ADDRESSES = 4
+RESOLVED_AT_ONCE = 64
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _TEREDO = ipaddress.IPv6Network("2001::/32")
 
@@ -71,10 +74,15 @@ class AllowedHosts:
         return is_public(parsed) or any((mapped or parsed) in network for network in self._networks)
 
 
-async def resolve_host(host: str, port: int) -> Sequence[str]:
-    """The addresses of a host as the system knows them."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(address[0]) for *_, address in found))
+class SystemResolver:
+    """A `Resolve` that asks the system, aside: a name server that is silent may take half a minute."""
+
+    def __init__(self) -> None:
+        self._aside = Aside(RESOLVED_AT_ONCE, "headwater-resolve")
+
+    async def __call__(self, host: str, port: int) -> Sequence[str]:
+        found = await self._aside.run(partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM))
+        return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
 class CheckedNetwork(httpcore.AsyncNetworkBackend):

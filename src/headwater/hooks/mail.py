@@ -1,22 +1,22 @@
 """Mails, handed to the operator's mail server over SMTP. Knows nothing of why one is sent.
 
-The standard library speaks SMTP, in threads of its own: two mails at a time, and a bounded number that wait.
+The standard library speaks SMTP, aside: two mails at a time, and a bounded number that wait.
 """
 
 from __future__ import annotations
 
-import asyncio
 import smtplib
 import ssl
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime, make_msgid
+from functools import partial
 
 from headwater.errors import ConfigurationError
+from headwater.hooks.aside import Aside
 from headwater.logs import Log
 from headwater.services.outbound import Mail, OutboundFailed
 from headwater.services.quotas import Quota
@@ -35,7 +35,7 @@ log = Log(__name__)
 
 
 class SmtpMailer:
-    """A `services.outbound.Mailer`. `close()` waits for mails under way.
+    """A `services.outbound.Mailer`. The end of the process waits for no mail: who asked for one does.
 
     Args: `tls` says whose certificates are trusted, the system's if None; `clock` gives seconds, never going back.
     Raises ConfigurationError when the file with the password cannot be read.
@@ -54,7 +54,7 @@ class SmtpMailer:
         self._tls = tls
         self._now = now
         self._quota = Quota(settings.per_account_per_hour, 3600.0, clock)
-        self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="headwater-mail")
+        self._aside = Aside(AT_ONCE, "headwater-mail")
         self._present = 0
 
     @property
@@ -75,15 +75,12 @@ class SmtpMailer:
             )
         self._present += 1
         try:
-            await asyncio.get_running_loop().run_in_executor(self._threads, self._deliver, message)
+            await self._aside.run(partial(self._deliver, message))
         except OutboundFailed as error:
             log.warning("a mail was not sent", account_id=account_id, reason=str(error))
             raise
         finally:
             self._present -= 1
-
-    async def close(self) -> None:
-        await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
 
     def _message(self, mail: Mail) -> EmailMessage:
         if not 0 < len(mail.to) <= MAX_RECIPIENTS or not all(map(is_mail_address, mail.to)):

@@ -18,7 +18,7 @@ import httpcore
 import httpx
 
 from headwater import __version__
-from headwater.hooks.addresses import AllowedHosts, CheckedNetwork, Resolve, resolve_host
+from headwater.hooks.addresses import AllowedHosts, CheckedNetwork, Resolve, SystemResolver
 from headwater.hooks.turns import Turns
 from headwater.services.outbound import OutboundAnswer, OutboundFailed, OutboundRequest
 from headwater.services.outbound_checks import check_request, parse_url
@@ -43,15 +43,15 @@ class _Received:
 class HttpSender:
     """A `services.outbound.Sender`.
 
-    Args: `resolve` finds the addresses of a host; `clock` gives seconds, never going back; `tls` says whose
-    certificates are trusted, the system's if None.
+    Args: `resolve` finds the addresses of a host, the system's if None; `clock` gives seconds, never going back; `tls`
+    says whose certificates are trusted, the system's if None.
     """
 
     def __init__(
         self,
         settings: HookSettings,
         *,
-        resolve: Resolve = resolve_host,
+        resolve: Resolve | None = None,
         clock: Callable[[], float] = time.monotonic,
         tls: ssl.SSLContext | None = None,
     ) -> None:
@@ -59,7 +59,8 @@ class HttpSender:
         self._clock = clock
         self._tls = ssl.create_default_context() if tls is None else tls
         allowed = AllowedHosts(settings.allow_hosts, allow_private=settings.allow_private)
-        self._network = CheckedNetwork(allowed, resolve, settings.max_answer_bytes + MAX_WRAPPING_BYTES)
+        resolver = SystemResolver() if resolve is None else resolve
+        self._network = CheckedNetwork(allowed, resolver, settings.max_answer_bytes + MAX_WRAPPING_BYTES)
         self._turns = Turns(settings.at_once, settings.at_once_per_account, settings.max_waiting_per_account)
         self._quota = Quota(settings.per_account_per_minute, 60.0, clock)
 

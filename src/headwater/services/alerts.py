@@ -24,7 +24,7 @@ MAX_HISTORY = 100
 """Alerts of one account that are remembered."""
 WINDOW_S = 1800.0
 DEFAULT_SUBJECT = "Alert"
-CLOSE_TIMEOUT_S = 5.0
+CLOSE_TIMEOUT_S = 1.0
 
 log = Log(__name__)
 
@@ -96,6 +96,8 @@ class Alerts:
             await self._mailer.send(alert.account_id, Mail((address,), alert.subject, alert.body))
         except OutboundFailed as error:
             status, reason = AlertStatus.FAILED, str(error)
+        except asyncio.CancelledError:  # by `close` alone
+            status, reason = AlertStatus.FAILED, "the server stopped before the mail server had taken it"
         try:
             await self._worker.write(lambda registry: registry.set_alert_status(alert.id, status, reason))
         except StorageError as error:

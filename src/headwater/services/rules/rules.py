@@ -150,6 +150,10 @@ class Rules:
             except StorageError as error:
                 log.error("the last runs of rules could not be written down", reason=str(error))
 
+    def stop_soon(self) -> None:
+        """The server is about to stop: the time that runs under way get counts from now on."""
+        self.runner.stop_soon()
+
     def drop_bucket(self, bucket_id: int) -> None:
         """A channel is gone: its rules stay, and say so."""
         for rule in [rule for rule in self._known.values() if rule.bucket_id == bucket_id]:

@@ -27,8 +27,8 @@ FIRST_PAUSE_S, PAUSE_GROWTH = 2.0, 4.0
 does not come back together."""
 ACTION_TIMEOUT_S = 120.0
 """For one try, should whoever carries it out have no limit of its own."""
-CLOSE_S = 3.0
-"""How long runs under way may take when the server stops."""
+CLOSE_S, LAST_RUNS_S = 3.0, 0.5
+"""How long runs under way may take when the server stops, and those at least that begin while it does."""
 ACCOUNT_SHARE = 4
 """One account may take this part of the places."""
 MAX_REASON_LENGTH, MAX_DETAIL_LENGTH = 500, 500
@@ -72,6 +72,7 @@ class Runner:
         self._account_places: dict[int, asyncio.Semaphore] = {}
         self._waiting = Counter[int]()
         self._tasks: set[asyncio.Task[Run]] = set()
+        self._stops_at_s: float | None = None
 
     @property
     def under_way(self) -> int:
@@ -94,10 +95,18 @@ class Runner:
         while self._tasks:
             await asyncio.wait(self._tasks)
 
+    def stop_soon(self) -> None:
+        """The server is about to stop: from now on counts the time that runs under way get."""
+        if self._stops_at_s is None:
+            self._stops_at_s = asyncio.get_running_loop().time() + CLOSE_S
+
     async def close(self) -> None:
         """Let runs under way end, for a short time; the others are broken off and noted as not done."""
+        self.stop_soon()
+        assert self._stops_at_s is not None
+        left_s = max(LAST_RUNS_S, self._stops_at_s - asyncio.get_running_loop().time())
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=CLOSE_S)
+            await asyncio.wait(self._tasks, timeout=left_s)
         for task in tuple(self._tasks):
             task.cancel()
         await self.settle()
