@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import html
 import json
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,10 +18,10 @@ from headwater.services.rules.placeholders import (
     escape_for,
     escape_like,
     fill,
+    fill_url,
     form_escape,
     json_escape,
     line_escape,
-    url_escape,
 )
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
@@ -57,11 +59,19 @@ def test_a_value_stays_inside_its_json_text(text: str) -> None:
 
 @given(texts)
 def test_a_value_adds_nothing_to_a_url_or_a_form(text: str) -> None:
-    url = urlsplit(fill("https://example.org/%%field1%%?a=%%field1%%&b=1", occasion(text), url_escape))
+    url = urlsplit(fill_url("https://example.org/%%field1%%?a=%%field1%%&b=1", occasion(text)))
     assert (url.netloc, url.fragment, url.path.count("/")) == ("example.org", "", 1)
     assert parse_qs(url.query, keep_blank_values=True, strict_parsing=True) == {"a": [text], "b": ["1"]}
     form = fill("a=%%field1%%&b=1", occasion(text), form_escape)
     assert parse_qsl(form, keep_blank_values=True) == [("a", text), ("b", "1")]
+
+
+@pytest.mark.parametrize("value", [".", "..", "..."])
+def test_a_value_leads_out_of_no_path(value: str) -> None:
+    url = fill_url("https://example.org/devices/%%field1%%/on?v=%%field1%%", occasion(value))
+    assert httpx.URL(url).path == "/devices//on"
+    assert url.endswith(f"?v={value}")
+    assert fill_url("https://example.org/%%field1%%", occasion("1.5")) == "https://example.org/1.5"
 
 
 @given(texts)
@@ -80,6 +90,9 @@ def test_a_value_is_not_looked_through_for_placeholders() -> None:
         ("Application/JSON; charset=utf-8", json_escape),
         ("application/problem+json", json_escape),
         ("application/x-www-form-urlencoded", form_escape),
+        ("text/xml; charset=utf-8", html.escape),
+        ("application/soap+xml", html.escape),
+        ("text/html", html.escape),
         ("text/plain", str),
         ("", str),
     ],

@@ -58,6 +58,13 @@ async def test_every_action_is_carried_out_with_values_in_place(rules_house: Rul
     ]
 
 
+async def test_a_webhook_without_a_content_type_is_escaped_as_its_body_looks(rules_house: RuleHouse) -> None:
+    house = rules_house
+    await house.watch(HOT, CallWebhook("POST", "https://example.org/", (), '{"s":"%%status%%"}'))
+    await house.send("31", status='a","admin":"b')
+    assert [request.body for request in house.outside.requests] == [b'{"s":"a\\",\\"admin\\":\\"b"}']
+
+
 async def test_what_may_pass_is_tried_again_with_growing_pauses(rules_house: RuleHouse) -> None:
     house = rules_house
     house.outside.failures = [OutboundFailed("no connection"), 503, 429]

@@ -24,7 +24,7 @@ from headwater.services.rules.definitions import (
     QueueCommand,
     SendMail,
 )
-from headwater.services.rules.placeholders import Occasion, escape_for, escape_like, fill, line_escape, url_escape
+from headwater.services.rules.placeholders import Occasion, escape_for, escape_like, fill, fill_url, line_escape
 
 MAX_COMMAND_LENGTH = 255
 
@@ -129,11 +129,12 @@ async def _send_mail(action: SendMail, account_id: int, occasion: Occasion, carr
 
 def _request(action: CallWebhook, occasion: Occasion) -> OutboundRequest:
     content_type = next((value for name, value in action.headers if name.lower() == "content-type"), "")
+    escape = escape_for(content_type) if content_type else escape_like(action.body)
     return OutboundRequest(
         action.method,
-        fill(action.url, occasion, url_escape),
+        fill_url(action.url, occasion),
         tuple((name, fill(value, occasion, line_escape)) for name, value in action.headers),
-        fill(action.body, occasion, escape_for(content_type)).encode(),
+        fill(action.body, occasion, escape).encode(),
     )
 
 

@@ -6,6 +6,7 @@ request.
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -46,8 +47,19 @@ def fill(template: str, occasion: Occasion, escape: Escape = str) -> str:
     return _PLACEHOLDER.sub(lambda found: escape(_value(found[1], occasion)), template)
 
 
+def fill_url(template: str, occasion: Occasion) -> str:
+    """A URL with values in its path and its query."""
+    path, mark, query = template.partition("?")
+    return fill(path, occasion, path_escape) + mark + fill(query, occasion, url_escape)
+
+
 def url_escape(value: str) -> str:
     return quote(value, safe="")
+
+
+def path_escape(value: str) -> str:
+    """For one part of a path. Dots alone would lead out of it."""
+    return url_escape(value) if value.strip(".") else ""
 
 
 def form_escape(value: str) -> str:
@@ -69,6 +81,8 @@ def escape_for(content_type: str) -> Escape:
     kind = content_type.partition(";")[0].strip().lower()
     if kind.endswith(("/json", "+json")):
         return json_escape
+    if kind.endswith(("/xml", "+xml", "/html")):
+        return html.escape
     return form_escape if kind == "application/x-www-form-urlencoded" else str
 
 
