@@ -21,7 +21,7 @@ MOST = 8000
 
 
 def add_account(registry: Registry, name: str) -> int:
-    keys = {"user_api_key": generate_api_key(), "mqtt_api_key": generate_api_key()}
+    keys = {name: generate_api_key() for name in ("user_api_key", "mqtt_api_key", "alerts_api_key")}
     account, _ = registry.add_account(name, password_hash="x", is_admin=False, time_zone="UTC", **keys)
     return account.id
 

@@ -14,7 +14,7 @@ REJECT = UpdatePolicy(TooFast.REJECT, 15)
 
 
 def add_account(registry: Registry, name: str) -> int:
-    keys = {"user_api_key": f"{name:U<16}", "mqtt_api_key": f"{name:M<16}"}
+    keys = {"user_api_key": f"{name:U<16}", "mqtt_api_key": f"{name:M<16}", "alerts_api_key": f"{name:A<16}"}
     account, _ = registry.add_account(name, password_hash="x", is_admin=False, time_zone="UTC", **keys)
     return account.id
 

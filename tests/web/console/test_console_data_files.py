@@ -68,7 +68,7 @@ async def test_pages_are_joined_without_a_seam(site: Site, channel: Channel) -> 
         await site.write(channel, field1=str(number))
     services = site.services
     pages = [page async for page in pages_of(services.entries, channel, 3)]
-    assert [[entry.entry_id for entry in page] for page in pages] == [[1], [2, 3, 4], [5, 6, 7]]
+    assert [[entry.entry_id for entry in page] for page in pages] == [[1, 2, 3], [4, 5, 6], [7]]
     files = ThingSpeakFiles(services, WriteLimits(), per_page=3)
 
     async def whole(form: str) -> str:
