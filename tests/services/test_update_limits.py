@@ -474,14 +474,39 @@ async def test_an_entry_that_is_deleted_while_a_number_of_it_is_replaced_stays_a
     assert [(entry.entry_id, entry.fields) for entry in await house.entries()] == [(2, {1: "3"})]
 
 
+def editing_in(house: World) -> EntryEditing:
+    kernel = house.kernel
+    catalogue, deleting = kernel.query._catalogue, kernel.entries._deleting
+    return EntryEditing(kernel.entries, kernel.ingest, catalogue, deleting, Horizons(), house.limits.close_entry)
+
+
+async def test_an_entry_that_is_not_the_last_any_more_is_edited_once_what_came_is_merged_in(world: Build) -> None:
+    house = world(MERGE)
+    await house.send("1", created_at_ns=5).wait()
+    writes = [house.send("on", created_at_ns=5), house.send("2", created_at_ns=6)]
+    edited = await editing_in(house).edit(channel(), 1, EntryChange({"field1": "7"}))
+    assert [(await entry_of(write)).entry_id for write in writes] == [1, 2]
+    assert (await house.entries())[0] == edited
+    number = Column("field1", float)
+    assert (await house.kernel.query.rows(channel_key(7), (number,), newest=5)).columns[number] == [7.0, 2.0]
+
+
+async def test_what_is_written_right_after_a_clear_is_merged_into(world: Build) -> None:
+    house = world(MERGE)
+    await house.send("1").wait()
+    clearing = asyncio.create_task(house.kernel.entries.clear(channel()))
+    await asyncio.sleep(0)  # it has begun
+    writes = [house.send(text) for text in ("2", "on", "3")]
+    await clearing
+    assert [(await entry_of(write)).entry_id for write in writes] == [1, 1, 1]
+    assert await house.texts() == ["3"]
+
+
 async def test_an_entry_is_edited_once_what_came_is_merged_in(world: Build) -> None:
     house = world(MERGE)
-    kernel, deleting = house.kernel, house.kernel.entries._deleting
+    kernel, editing = house.kernel, editing_in(house)
     await house.send("1").wait()
     writes = [house.send("on"), house.send("off", fields={2: "waits"})]
-    editing = EntryEditing(
-        kernel.entries, kernel.ingest, kernel.query._catalogue, deleting, Horizons(), house.limits.close_entry
-    )
     edited = await editing.edit(channel(), 1, EntryChange({"field1": "7"}))
     assert [(await entry_of(write)).entry_id for write in writes] == [1, 1]
     assert edited.fields == {1: "7", 2: "waits"}

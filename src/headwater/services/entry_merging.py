@@ -70,6 +70,11 @@ class OpenEntry:
             if keeps_text:
                 self._texts.add(name)
 
+    @property
+    def is_merging(self) -> bool:
+        """Whether something that was added is not merged in yet."""
+        return self._replacing is not None
+
     def is_own(self, deletion: Deletion) -> bool:
         """Whether what is about to be deleted is no more than the numbers that have texts now."""
         span = deletion.start_ns, deletion.end_ns
@@ -131,8 +136,9 @@ class OpenEntry:
     async def _replace(self, names: set[str], receipt: Receipt, write: EntryWrite) -> None:
         try:
             await receipt.wait()
-            numbers = SeriesFilter(self._channel_id, equal(MEASUREMENT), one_of(names))
-            await self._deleting.delete(numbers, start_ns=self.entry.at_ns, end_ns=self.entry.at_ns + 1)
+            if self._is_there():  # else the number goes with the rest
+                numbers = SeriesFilter(self._channel_id, equal(MEASUREMENT), one_of(names))
+                await self._deleting.delete(numbers, start_ns=self.entry.at_ns, end_ns=self.entry.at_ns + 1)
         except Exception as error:  # whatever it is, it belongs to whoever waits for this
             self._numbers |= names
             write.resolve(error)

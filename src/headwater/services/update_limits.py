@@ -96,6 +96,8 @@ class ChannelLimit:
         self._timer: Timer | None = None
         self._received: _Open | None = None
         self._dated: _Open | None = None
+        self._left: list[_Open] = []
+        """Those before, of which some may still be merging."""
         self._is_released = False
         self._last_ns = 0
         """The last time of receipt."""
@@ -164,8 +166,10 @@ class ChannelLimit:
 
     def entry_deleted(self, deletion: Deletion) -> None:
         """Nothing more is merged into an entry that is about to be deleted."""
+        if deletion.is_clear:  # of the time before, which the entries that are open now may not be
+            return
         start_ns, end_ns = deletion.start_ns, deletion.end_ns
-        for opened in filter(None, (self._received, self._dated)):
+        for opened in self._opened():
             at_ns = opened.entry.entry.at_ns
             is_within = (start_ns is None or at_ns >= start_ns) and (end_ns is None or at_ns < end_ns)
             if is_within and not opened.entry.is_own(deletion):
@@ -174,10 +178,13 @@ class ChannelLimit:
 
     async def close_entry(self, entry_id: int) -> None:
         """An entry is about to be changed by other means: nothing more is merged into it, and what came has been."""
-        for opened in filter(None, (self._received, self._dated)):
+        for opened in self._opened():
             if opened.entry.entry.entry_id == entry_id:
                 self._forget(opened)
                 await opened.entry.settled()
+
+    def _opened(self) -> list[_Open]:
+        return [opened for opened in (self._received, self._dated, *self._left) if opened is not None]
 
     def _forget(self, opened: _Open) -> None:
         self._received = None if self._received is opened else self._received
@@ -218,6 +225,7 @@ class ChannelLimit:
             channel_id, write.entry, shared.ingest, shared.deleting, lambda: shared.entries.era(channel_id) is era
         )
         opened = _Open(entry, now_s + self.policy.interval_s, era)
+        self._left = [one for one in self._opened() if one.entry.is_merging]
         if is_dated:
             self._dated = opened
         else:
