@@ -13,7 +13,16 @@ from typing import Any
 import paho.mqtt.client as mqtt
 import pytest
 
-from server import ADMIN_PASSWORD, ADMIN_TOKEN, ChannelKeys, Credentials, Server, start_server, wait_until
+from server import (
+    ADMIN_PASSWORD,
+    ADMIN_TOKEN,
+    ChannelKeys,
+    Credentials,
+    Server,
+    running_server,
+    start_server,
+    wait_until,
+)
 
 KEYS_ONLY = Credentials("", "", "")
 
@@ -157,6 +166,22 @@ def test_many_messages_at_once_are_all_stored(server: Server, channel: ChannelKe
         assert {client.reasons[mid][0] for mid in mids} == {0}
     feeds = server.feeds(channel, results=8000)
     assert [feed["field1"] for feed in feeds] == [str(k) for k in range(1_000)] * 8
+
+
+def test_messages_that_fill_all_the_room_there_is(data: Path) -> None:
+    """Each counts as what waits for the disk: it must not wait for itself, and the next is read once it is stored."""
+    room = {"HEADWATER_INGEST_MAX_PENDING_POINTS": "1000", "HEADWATER_INGEST_FLUSH_POINTS": "1000"}
+    with (
+        running_server(data, **room) as server,
+        connected(server, Credentials("", "any", ADMIN_TOKEN)) as client,
+    ):
+        channel = server.create_channel()
+        for start in (1_767_000_000, 1_767_100_000):
+            updates = [{"created_at": start + k, "field1": k} for k in range(500)]
+            code, _ = client.publish(f"channels/{channel.id}/bulk_update/json", message(*updates))
+            assert code == 0
+        assert client.publish(f"channels/{channel.id}/publish", "field1=after") == (0, "")
+        assert len(server.feeds(channel, results=8000)) == 1_001
 
 
 def test_what_was_acknowledged_survives_sigkill(data: Path) -> None:

@@ -11,13 +11,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from headwater.errors import BadRequest, Conflict, NotFound, TooLarge
+from gated_store import GatedStore
+from headwater.errors import BadRequest, Conflict, NotFound, StorageError, TooLarge
 from headwater.model.entry import Entry, EntryUpdate, channel_key, parse_number, render_number, spell
 from headwater.model.record import Record
 from headwater.registry.entities import Channel, ChannelSettings
 from headwater.services.catalogue import Catalogue
 from headwater.services.deleting import Deleting
-from headwater.services.entries import Entries
+from headwater.services.entries import DatedWrite, Entries
 from headwater.services.ingest import Ingest, IngestLimits
 from headwater.services.query import Query
 from headwater.store.memory import MemoryStore
@@ -300,3 +301,34 @@ def test_numbers_come_back(number: float) -> None:
 def test_every_text_comes_back(text: str) -> None:
     number, keep_text = spell(text)
     assert keep_text or (number is not None and render_number(number) == text)
+
+
+async def test_who_watches_bulks_is_told_of_what_is_on_disk_alone() -> None:
+    store = GatedStore()
+    kernel = Kernel(store)
+    told: list[list[Entry]] = []
+    unwatch = kernel.entries.watch_bulks(7, lambda entries: told.append(list(entries)))
+
+    async def bulk(*times: int) -> list[DatedWrite]:
+        updates = [EntryUpdate({1: str(at_ns)}, created_at_ns=at_ns) for at_ns in times]
+        writes = [kernel.entries.write_dated(channel(), update, NOW_NS, is_told=False) for update in updates]
+        kernel.entries.tell_bulk(7, writes)
+        await asyncio.gather(*(write.wait() for write in writes), return_exceptions=True)
+        return writes
+
+    store.failures.append(StorageError("the disk is full"))
+    await bulk(10, 20)
+    assert told == []
+    stored = await bulk(20, 30, 15)
+    (entries,) = told
+    assert sorted(entries, key=lambda entry: entry.entry_id) == sorted(
+        (write.entry for write in stored if write.entry is not None), key=lambda entry: entry.entry_id
+    )
+    assert len(entries) == 3
+    told.clear()
+    await bulk(30, 15)
+    assert told == [], "all of them were known"
+    unwatch()
+    await bulk(40)
+    assert told == []
+    await kernel.close()
