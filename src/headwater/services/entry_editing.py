@@ -3,7 +3,8 @@
 An entry keeps its number and its time. Its values lie in series of their own (`headwater.model.entry`), in which the
 newest of one time wins: so what changes is written once more at the entry's time. A text that takes the place of a
 number needs that number deleted besides, since of both the number would be read. What is written is on disk before
-anything is deleted: a change that was interrupted has lost nothing, and making it once more completes it.
+anything is deleted: a change that was interrupted has lost no value, though a number that was to become a text may read
+as `20.5` where it had come as `20.50`, and making it once more completes it.
 
 Of one channel, one change is made at a time. New entries never get in between: the time of an entry that exists is
 taken. A channel that is cleared meanwhile ends the change with NotFound.

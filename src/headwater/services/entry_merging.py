@@ -2,7 +2,7 @@
 
 The store keeps what was written last for a series and a time, so the merged entry is written whole, with the number and
 time that it has. Where a number was replaced by a text, the number has to go: it is deleted once the text is on disk.
-Until then the entry reads as before, and whoever sent the text has no answer yet.
+Until then the number is read (as `20.5`, if it had come as `20.50`), and whoever sent the text has no answer yet.
 """
 
 from __future__ import annotations
