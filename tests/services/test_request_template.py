@@ -76,6 +76,8 @@ def test_a_value_stays_one_value_in_the_body(value: str) -> None:
     assert json.loads(as_json.body) == {"a": value}
     as_form = fill(template(content_type="application/x-www-form-urlencoded", body="a=%%v%%&b=1"), {"v": value})
     assert parse_qsl(as_form.body.decode(), keep_blank_values=True) == [("a", value), ("b", "1")]
+    untyped = fill(template(body='{"a":"%%v%%"}'), {"v": value}), fill(template(body="a=%%v%%&b=1"), {"v": value})
+    assert [request.body for request in untyped] == [as_json.body, as_form.body]
     by_header = template(headers=(("content-type", "text/xml"),), body="<a>%%v%%</a>")
     assert b"<b>" not in fill(by_header, {"v": f"<b>{value}"}).body
 

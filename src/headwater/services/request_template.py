@@ -27,6 +27,7 @@ MAX_BODY_LENGTH = 16_384
 MAX_PLACES = 20
 _PLACE = re.compile(r"%%([A-Za-z][A-Za-z0-9_]{0,63})%%")
 _OF_CHANNEL = re.compile(r"channel_([0-9]{1,10})_field_?([0-9]{1,3})")
+_FORM_LIKE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*=")
 _BEFORE_PATH = re.compile(r"[^/?#]*//[^/?#]*|[^/?#]*")
 
 
@@ -100,7 +101,7 @@ def fill(template: RequestTemplate, values: Mapping[str, str]) -> OutboundReques
         method=template.method,
         url=_filled(url, values, _for_url) + hash_sign + fragment,
         headers=tuple(headers),
-        body=_filled(template.body, values, _for_body(content_type.lower())).encode(),
+        body=_filled(template.body, values, _for_body(content_type.lower() or _type_like(template.body))).encode(),
         username=template.username,
         password=template.password,
     )
@@ -118,6 +119,13 @@ def _for_url(value: str) -> str:
 def _for_header(value: str) -> str:
     """One line, of what a header may hold."""
     return "".join(character if character.isprintable() else " " for character in value)
+
+
+def _type_like(body: str) -> str:
+    """What a body is whose type nobody told, by how it begins."""
+    if body.lstrip()[:1] in ("{", "["):
+        return "json"
+    return "x-www-form-urlencoded" if _FORM_LIKE.match(body) else ""
 
 
 def _for_body(content_type: str) -> Callable[[str], str]:
