@@ -88,9 +88,9 @@ async def test_a_visitors_charts_are_live_until_the_channel_is_private(site: Sit
     data = (await visitor.get(f"/channels/{public.id}/data")).json()
     assert data["fields"]["1"]["numbers"] == [1.0]
     async with live(visitor, public.id) as stream:
-        await site.write(public, field1="2")
+        await site.write(public, field1="2", field7="no name, no chart")
         name, entry, _ = await stream.next()
-        assert (name, entry["fields"]["1"]["text"]) == ("entry", "2")
+        assert (name, list(entry["fields"]), entry["fields"]["1"]["text"]) == ("entry", ["1"], "2")
         settings = replace(public.settings, is_public=False)
         await site.services.channels.update(public.account_id, public.id, settings)
         assert (await stream.next())[0] == "end"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable
 from typing import Any
 
 from starlette.responses import Response
@@ -95,17 +96,27 @@ class ChannelLive:
         feed = EntryFeed(session_id, holder, channel.id, options.live_queue_entries)
 
         async def missed() -> tuple[list[Entry], bool]:
-            return await self._missed(channel, after)
+            entries, may_go_on = await self._missed(channel, after)
+            return [self._shown(channel.id, entry) for entry in entries], may_go_on
+
+        def watch(callback: Callable[[Entry], None]) -> Callable[[], None]:
+            return self._services.entries.watch(channel.id, lambda entry: callback(self._shown(channel.id, entry)))
 
         return LiveResponse(
             feed,
             self._console.live,
-            watch=lambda callback: self._services.entries.watch(channel.id, callback),
+            watch=watch,
             first_id=self._services.entries.last_entry_id(channel.id) if after is None else None,
             missed=missed,
             remaining_s=lambda: self._remaining_s(visit, channel.id),
             heartbeat_s=options.heartbeat_s,
         )
+
+    def _shown(self, channel_id: int, entry: Entry) -> Entry:
+        """An entry with the fields that have a chart: no page shows those without a name."""
+        channel = self._services.access.channel(channel_id)
+        named = channel.settings.fields if channel is not None else ()
+        return entry._replace(fields={number: text for number, text in entry.fields.items() if number in named})
 
     async def _missed(self, channel: Channel, after: int | None) -> tuple[list[Entry], bool]:
         """The entries after one id, by id, and whether the page can go on from there.
