@@ -372,6 +372,11 @@ async def test_headers_that_would_make_another_request_are_refused(name: str, va
     assert "header" in await failure(sender(resolve=_unasked), get("http://example.com", headers=((name, value),)))
 
 
+async def test_a_second_host_header_is_refused() -> None:
+    request = get("http://127.0.0.1:1/", headers=(("Host", "one.example"), ("host", "other.example")))
+    assert "given twice" in await failure(sender(), request)
+
+
 async def test_too_much_is_refused_before_it_is_sent() -> None:
     hooks = sender(resolve=_unasked, max_request_bytes=10)
     assert "hooks.max_request_bytes" in await failure(hooks, OutboundRequest("POST", "http://x.example", (), b"x" * 11))

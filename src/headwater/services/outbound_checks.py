@@ -66,6 +66,10 @@ def check_request(request: OutboundRequest, max_body_bytes: int) -> httpx.URL:
         raise OutboundFailed(f"there are more than {MAX_HEADERS} headers")
     for name, value in request.headers:
         check_header(name, value)
+    if sum(name.lower() == "host" for name, _ in request.headers) > 1:
+        raise OutboundFailed(
+            "the header Host is given twice: a server and what stands before it may heed different ones"
+        )
     if not request.username.isprintable() or ":" in request.username or not request.password.isprintable():
         raise OutboundFailed("user name and password hold no control characters, and the user name no colon")
     return parse_url(request.url)
