@@ -143,6 +143,14 @@ async def test_what_would_be_another_mail_is_refused(mailer: Make, mail: Mail) -
         assert server.envelopes == []
 
 
+async def test_odd_blanks_in_a_subject_become_plain(mailer: Make) -> None:
+    async with mail_server() as server:
+        await mailer(server.port).send(
+            1, Mail(("ada@example.com",), "21\u00a0°C\u2028hot \U0001f469\u200d\U0001f467", "b")
+        )
+    assert server.mails[0]["Subject"] == "21 °C hot \U0001f469 \U0001f467"
+
+
 async def test_a_lone_surrogate_does_no_harm(mailer: Make) -> None:
     async with mail_server() as server:
         await mailer(server.port).send(1, Mail(("ada@example.com",), "subject", "a\ud800b"))

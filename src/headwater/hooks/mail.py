@@ -5,6 +5,7 @@ The standard library speaks SMTP, aside: two mails at a time, and a bounded numb
 
 from __future__ import annotations
 
+import re
 import smtplib
 import ssl
 import time
@@ -18,7 +19,7 @@ from functools import partial
 from headwater.errors import ConfigurationError
 from headwater.hooks.aside import Aside
 from headwater.logs import Log
-from headwater.services.outbound import Mail, OutboundFailed
+from headwater.services.outbound import MAX_BODY_LENGTH, MAX_SUBJECT_LENGTH, Mail, OutboundFailed
 from headwater.services.quotas import Quota
 from headwater.setting_kinds import is_mail_address
 from headwater.settings import MailSecurity, MailSettings
@@ -26,10 +27,10 @@ from headwater.settings import MailSecurity, MailSettings
 AT_ONCE = 2
 MAX_WAITING = 100
 MAX_RECIPIENTS = 10
-MAX_SUBJECT_LENGTH = 200
-MAX_BODY_LENGTH = 20_000
 MAX_REASON_LENGTH = 200
 MAX_PASSWORD_FILE_BYTES = 4096
+
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 log = Log(__name__)
 
@@ -85,14 +86,15 @@ class SmtpMailer:
     def _message(self, mail: Mail) -> EmailMessage:
         if not 0 < len(mail.to) <= MAX_RECIPIENTS or not all(map(is_mail_address, mail.to)):
             raise OutboundFailed("the mail has no address, too many, or one that is none")
-        if len(mail.subject) > MAX_SUBJECT_LENGTH or not mail.subject.isprintable():
+        if len(mail.subject) > MAX_SUBJECT_LENGTH or _CONTROLS.search(mail.subject):
             raise OutboundFailed(f"the subject must be one line of at most {MAX_SUBJECT_LENGTH} characters")
         if len(mail.body) > MAX_BODY_LENGTH:
             raise OutboundFailed(f"the mail is longer than {MAX_BODY_LENGTH} characters")
         message = EmailMessage(policy=SMTP)
         message["From"] = self._settings.from_address
         message["To"] = ", ".join(mail.to)
-        message["Subject"] = mail.subject
+        # Other line separators, odd blanks and halves of surrogate pairs are no attack: a blank does.
+        message["Subject"] = "".join(one if one.isprintable() else " " for one in mail.subject)
         message["Date"] = format_datetime(self._now())
         message["Message-ID"] = make_msgid(domain=self._settings.from_address.rpartition("@")[2])
         message["Auto-Submitted"] = "auto-generated"  # so that no absence note comes back

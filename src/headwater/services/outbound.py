@@ -12,6 +12,8 @@ from typing import Protocol
 
 from headwater.errors import RequestError
 
+MAX_SUBJECT_LENGTH, MAX_BODY_LENGTH = 200, 20_000
+
 
 class OutboundFailed(RequestError):
     """It was not sent, or not answered as wanted. Says why, fit for the owner's eyes: no password, no header."""
@@ -53,7 +55,8 @@ class Sender(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """A mail in plain text."""
+    """A mail in plain text: a subject of at most `MAX_SUBJECT_LENGTH` characters without controls, a body of at most
+    `MAX_BODY_LENGTH`."""
 
     to: tuple[str, ...]
     subject: str

@@ -65,6 +65,15 @@ async def test_a_webhook_without_a_content_type_is_escaped_as_its_body_looks(rul
     assert [request.body for request in house.outside.requests] == [b'{"s":"a\\",\\"admin\\":\\"b"}']
 
 
+async def test_odd_blanks_and_length_keep_no_mail_back(rules_house: RuleHouse) -> None:
+    house = rules_house
+    await house.watch(HOT, SendMail(("ada@example.org",), "Hot: %%status%%", "%%status%%" * 90))
+    await house.send("31", status="21\u00a0°C\u2028" + "x" * 240)
+    (mail,) = house.outside.mails
+    assert mail.subject == ("Hot: 21 °C " + "x" * 240)[:200]
+    assert len(mail.body) == 20_000
+
+
 async def test_what_may_pass_is_tried_again_with_growing_pauses(rules_house: RuleHouse) -> None:
     house = rules_house
     house.outside.failures = [OutboundFailed("no connection"), 503, 429]

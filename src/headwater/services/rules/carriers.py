@@ -8,6 +8,8 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from headwater.services.outbound import (
+    MAX_BODY_LENGTH,
+    MAX_SUBJECT_LENGTH,
     Mail,
     Mailer,
     OutboundAnswer,
@@ -122,8 +124,10 @@ async def _send_mail(action: SendMail, account_id: int, occasion: Occasion, carr
         if not address:
             raise NotPossible("the account has no mail address; name one in the rule")
         to = (address,)
-    subject = fill(action.subject, occasion, line_escape)
-    await carriers.mailer.send(account_id, Mail(to, subject, fill(action.body, occasion)))
+    # Cut, because an alarm in part is better than none.
+    subject = line_escape(fill(action.subject, occasion))[:MAX_SUBJECT_LENGTH]
+    body = fill(action.body, occasion)[:MAX_BODY_LENGTH]
+    await carriers.mailer.send(account_id, Mail(to, subject, body))
     return "sent"
 
 

@@ -26,7 +26,6 @@ NAMES = (
 MARK = "%%"
 _PLACEHOLDER = re.compile("%%(" + "|".join(NAMES) + "|field[1-9][0-9]{0,2})%%")
 _FORM_LIKE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*=")
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 
 Escape = Callable[[str], str]
 
@@ -72,8 +71,8 @@ def json_escape(value: str) -> str:
 
 
 def line_escape(value: str) -> str:
-    """For one line: headers, subjects, commands."""
-    return _CONTROLS.sub(" ", value)
+    """For one line of what can be printed: headers, subjects, commands. No-break and other odd blanks become plain."""
+    return value if value.isprintable() else "".join(one if one.isprintable() else " " for one in value)
 
 
 def escape_for(content_type: str) -> Escape:
