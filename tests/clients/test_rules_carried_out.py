@@ -6,11 +6,12 @@ from __future__ import annotations
 import html
 import json
 import re
+import signal
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from beside import beside
 from headwater.mqtt.encode import render_packet
 from headwater.mqtt.packets import Publish
 from mail_server import MailServer, mail_server
-from server import ADMIN_TOKEN, ChannelKeys, Server, running_server, start_server, wait_until
+from server import ADMIN_PASSWORD, ADMIN_TOKEN, ChannelKeys, Server, headwater, running_server, start_server, wait_until
 from web_site import WebSite, answering, web_site
 
 HOT = "Too hot in “the cellar”"
@@ -238,6 +239,59 @@ def test_a_timecontrol_runs_at_its_time_and_no_data_is_noticed(at: House) -> Non
     assert (asked("/silent"), asked("/timed")) == (1, 1)
     assert "no data for 1 min" in page(server, silent)
     assert "its time had come" in page(server, timed)
+
+
+def test_a_backup_and_a_reload_keep_rules_and_whatever_they_remember(tmp_path: Path) -> None:
+    data, backup, restored = tmp_path / "data", tmp_path / "backup.tar", tmp_path / "restored"
+    with beside(web_site(answering())) as site:
+        allowed = {"HEADWATER_HOOKS_ALLOW_PRIVATE": "true"}
+        with running_server(data, **allowed) as server:
+            channel = server.create_channel()
+            path = add_rule(server, channel, run="first")
+            add_action(server, path, "webhook", method="GET", url=f"http://127.0.0.1:{site.port}/?%%field1%%")
+            key = store_thing_http(server, f"http://127.0.0.1:{site.port}/thing")
+            talkback = create_talkback(server)
+            talkback.add("OPEN")
+            update(server, channel, "31")
+            wait_until(lambda: runs(server, path) == [1])
+            server.process.send_signal(signal.SIGHUP)
+            wait_until(lambda: "reloaded registry" in server.log)
+            for value in ("32", "20", "33"):
+                update(server, channel, value)
+            wait_until(lambda: runs(server, path) == [1, 4])
+            headwater("backup", backup, "--data", data)
+        headwater("restore", backup, "--data", restored)
+        with running_server(restored, **allowed) as server:
+            server.sign_in()
+            for value in ("34", "20", "35"):
+                update(server, channel, value)
+            wait_until(lambda: runs(server, path) == [1, 4, 7])
+            assert server.call("GET", "/apps/thinghttp/send_request", api_key=key).body == b"hello"
+            assert replace(talkback, server=server).waiting() == ["OPEN"]
+        assert [one.line.split()[1] for one in site.asked] == ["/?31", "/?33", "/?35", "/thing"]
+
+
+def test_what_is_an_accounts_ends_when_it_is_removed_beside_the_server(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with (
+        beside(web_site(answering("503 Service Unavailable"))) as site,
+        running_server(data, HEADWATER_HOOKS_ALLOW_PRIVATE="true") as server,
+    ):
+        token = server.add_account("bob")
+        server.submit("/sign-in", name="bob", password=ADMIN_PASSWORD, next="/channels")
+        made = server.call("POST", "/channels.json", f"api_key={token}&name=n&field1=t").json()
+        channel = ChannelKeys(made["id"], *(key["api_key"] for key in made["api_keys"]))
+        path = add_rule(server, channel)
+        add_action(server, path, "webhook", method="GET", url=f"http://127.0.0.1:{site.port}/")
+        key = store_thing_http(server, f"http://127.0.0.1:{site.port}/")
+        talkback = create_talkback(server)
+        update(server, channel, "31")
+        wait_until(lambda: site.asked, what="the first try")
+        headwater("account", "remove", "bob", "--yes", "--data", data)
+        wait_until(lambda: talkback.call("GET", ".json").status == 401)
+        assert server.call("GET", "/apps/thinghttp/send_request", api_key=key).status == 400
+        assert server.call("GET", "/update", api_key=channel.write_key, field1="32").status == 400
+    assert "ERROR" not in server.log
 
 
 def waiting_updates(server: Server) -> int:
