@@ -189,6 +189,8 @@ class Runner:
             if tries >= most_tries or not may_pass or not is_worth_retrying(action):
                 return ActionResult(what, False, reason[:MAX_DETAIL_LENGTH], tries)
             await self._sleep(pause_s * (0.5 + self._chance()))
+            if self._access.account(account_id) is None:
+                return ActionResult(what, False, "the account was removed", tries)
             pause_s *= PAUSE_GROWTH
 
     def _place(self, account_id: int) -> asyncio.Semaphore:
