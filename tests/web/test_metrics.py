@@ -84,6 +84,7 @@ async def endpoint(tmp_path: Path) -> AsyncIterator[Endpoint]:
         refusals=Refusals(),
         ingest=SimpleNamespace(stored_points=7, commits=3, pending_points=2),
         update_limits=SimpleNamespace(totals=LimitCounts(merged=4, queued=5, refused=6), waiting=1),
+        rules=SimpleNamespace(outcomes={"done": 9, "failed": 8, "not done": 0}),
     )
     endpoint = Endpoint(services, accounts)
     yield endpoint
@@ -101,6 +102,8 @@ async def test_what_is_told_of_the_process_and_the_store(endpoint: Endpoint) -> 
     for action, count in (("merged", 4), ("queued", 5), ("refused", 6)):
         assert samples["headwater_fast_updates_total", (("action", action),)] == count
     assert samples["headwater_waiting_updates", ()] == 1
+    for outcome, count in (("done", 9), ("failed", 8), ("not done", 0)):
+        assert samples["headwater_rule_runs_total", (("outcome", outcome),)] == count
     assert samples["headwater_stored_points_total", ()] == 7
     assert samples["headwater_commits_total", ()] == 3
     assert samples["headwater_pending_points", ()] == 2

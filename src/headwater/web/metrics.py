@@ -61,6 +61,8 @@ class Snapshot:
     too_fast: LimitCounts
     """Of all channels with a limit."""
     waiting_updates: int
+    rule_runs: Mapping[str, int]
+    """By how they ended."""
     uptime_s: float
 
 
@@ -131,6 +133,7 @@ class Metrics:
             refused_messages=services.refusals.total,
             too_fast=replace(services.update_limits.totals),
             waiting_updates=services.update_limits.waiting,
+            rule_runs=dict(services.rules.outcomes),
             uptime_s=self._clock() - self._started_at_s,
         )
 
@@ -175,6 +178,9 @@ def families_of(snapshot: Snapshot) -> Iterator[Metric]:
         asdict(snapshot.too_fast),
     )
     yield _gauge("headwater_waiting_updates", "Updates that wait for their turn.", snapshot.waiting_updates)
+    yield _counters(
+        "headwater_rule_runs_total", "Runs of rules since the start, tests apart.", "outcome", snapshot.rule_runs
+    )
     if snapshot.broker is not None:
         yield from _broker_families(snapshot.broker)
         yield from _account_families(snapshot.accounts)

@@ -89,6 +89,23 @@ async def test_what_may_pass_is_tried_again_with_growing_pauses(rules_house: Rul
     assert (run.outcome, run.results[0].tries, run.results[0].detail) == ("failed", 4, "answered with HTTP 500")
     assert house.slept[3:] == [1, 4, 16]
     assert (await house.rules.report(rule)).state.failures == 1
+    await house.rules.test(house.ada.id, rule.id)
+    assert house.rules.outcomes == {"done": 1, "failed": 1, "not done": 0}
+
+
+async def test_nothing_is_tried_again_for_an_account_that_was_removed(rules_house: RuleHouse) -> None:
+    house = rules_house
+    house.outside.failures = [500] * 4
+
+    async def removed_meanwhile(_: float) -> None:
+        await house.worker.write(
+            lambda registry: registry.remove_account(house.ada.id), lambda _: house.access.drop_account(house.ada.id)
+        )
+
+    house.rules.runner._sleep = removed_meanwhile
+    await house.watch(HOT, WEBHOOK)
+    await house.send("31")
+    assert len(house.outside.requests) == 1
 
 
 async def test_what_will_not_pass_is_tried_once(rules_house: RuleHouse) -> None:

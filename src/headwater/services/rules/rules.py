@@ -6,10 +6,11 @@ Every method takes the account that asks; another account's rule is `NotFound`.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from headwater.errors import BadRequest, HeadwaterError, NotFound, StorageError, TooManyRequests
 from headwater.logs import Log
@@ -26,6 +27,7 @@ from headwater.services.rules.definitions import (
     ActionResult,
     CallThingHttp,
     Draft,
+    Outcome,
     QueueCommand,
     Rule,
     Run,
@@ -96,6 +98,8 @@ class Rules:
         self._now_ns = now_ns
         self._known: dict[int, Rule] = {}
         self._tested_ns: dict[int, list[int]] = {}
+        self.outcomes: Counter[str] = Counter(dict.fromkeys(get_args(Outcome), 0))
+        """How the runs of all rules since the start have ended, tests apart."""
         self.timers = Timers(now_ns)
         self.journal = RunJournal(worker, keep=settings.history_runs)
         self.runner = Runner(access, settings, self.actions_of, self._ended, now_ns=now_ns, chance=chance, sleep=sleep)
@@ -338,7 +342,10 @@ class Rules:
 
     def _ended(self, run: Run) -> None:
         self.journal.add(run)
-        if run.outcome != "done" and not run.is_test:
+        if run.is_test:
+            return
+        self.outcomes[run.outcome] += 1
+        if run.outcome != "done":
             state = self.journal.state_of(run.rule_id)
             self.journal.remember(run.rule_id, replace(state, failures=state.failures + 1))
 
