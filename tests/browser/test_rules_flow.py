@@ -43,3 +43,20 @@ def test_a_react_from_its_form_to_its_history(page: Page, server: Server, sign_i
     page.get_by_role("button", name="Delete React").click()
     page.locator("[data-confirm-yes]").click()
     expect(page.get_by_text("Glasshouse too hot was deleted.")).to_be_visible()
+
+
+def test_names_without_a_blank_stay_on_a_phone_s_screen(
+    page: Page, server: Server, sign_in: Callable[[], None]
+) -> None:
+    channel = server.create_channel("W" * 255, tags="T" * 64)
+    page.set_viewport_size({"width": 360, "height": 800})
+    sign_in()
+    page.goto(f"/apps/react/new?channel={channel.id}")
+    page.get_by_label("Name", exact=True).fill("R" * 64)
+    page.get_by_label("the number", exact=True).fill("30")
+    page.get_by_role("button", name="Save React").click()
+    expect(page.get_by_role("heading", name="New action")).to_be_visible()
+    rule = page.url.removesuffix("/actions/new")
+    for path in (page.url, rule, f"{rule}/edit", f"/apps/react?channel={channel.id}", f"/channels/{channel.id}"):
+        page.goto(path)
+        assert page.evaluate("document.documentElement.scrollWidth") == 360, path
