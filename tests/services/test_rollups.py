@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from gated_store import GatedStore
 from headwater.errors import BadRequest, StorageError
+from headwater.model.entry import LAST_ID, NUMBERING
+from headwater.model.record import Record
 from headwater.model.series import SeriesKey, Unsigned, ValueType
 from headwater.services.rollup_computing import spans_of
 from headwater.services.rollup_reading import _joined
@@ -61,6 +63,14 @@ async def test_results_are_ordinary_points_with_the_type_of_the_values(farm: Far
     assert farm.catalogue.find(SeriesKey(TARGET, "m"), "u.max", Unsigned) is not None
     assert farm.results("u.sum")[at_ns] == pytest.approx(3 * 2**63)  # of integers that do not fit, a float
     assert not [one for one in farm.catalogue.of_bucket(TARGET) if one.field.startswith("s.")]
+
+
+async def test_what_the_server_notes_for_itself_is_not_summed_up(farm: Farm, clock: Clock) -> None:
+    await farm.write("i", clock.at_ns, 1)
+    await farm.ingest.write(Record(SeriesKey(SOURCE, NUMBERING), clock.at_ns, {LAST_ID: 7})).wait()
+    await farm.keep()
+    assert farm.results("i.count") == {clock.at_ns: 1}
+    assert NUMBERING not in {one.key.measurement for one in farm.catalogue.of_bucket(TARGET)}
 
 
 async def test_late_points_and_deletions_are_caught_up_with(farm: Farm, clock: Clock) -> None:

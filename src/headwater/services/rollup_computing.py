@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
 from headwater.errors import BadRequest
+from headwater.model.entry import NUMBERING
 from headwater.model.record import Record
 from headwater.model.series import SeriesKey, Unsigned, Value, ValueType
 from headwater.services.catalogue import Catalogue
@@ -78,6 +79,8 @@ def fields_of(catalogue: Catalogue, source_id: int, target_id: int, functions: S
     """Every field with numbers that the source has or had."""
     found: dict[tuple[SeriesKey, str], dict[type, int]] = {}
     for one in catalogue.of_bucket(source_id):
+        if one.key.measurement == NUMBERING:
+            continue  # the server's own note of numbers that are gone, which nobody is shown
         if value_class := NUMBERS.get(one.type):
             found.setdefault((one.key._replace(bucket_id=target_id), one.field), {})[value_class] = one.id
     for one in catalogue.of_bucket(target_id):  # also what the source has no series of any more
