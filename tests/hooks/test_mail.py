@@ -15,7 +15,7 @@ import pytest
 from headwater.certificates import prepare_identity, server_context
 from headwater.errors import ConfigurationError
 from headwater.hooks.mail import SmtpMailer
-from headwater.services.outbound import Mail, OutboundFailed
+from headwater.services.outbound import Mail, OutboundFailed, OutboundRefused
 from headwater.settings import MailSecurity, MailSettings, Settings
 from mail_server import mail_server
 
@@ -106,7 +106,12 @@ async def test_a_password_from_a_file(mailer: Make, tmp_path: Path) -> None:
 async def test_what_the_mail_server_refuses_is_told(mailer: Make, command: str, reply: str, reason: str) -> None:
     async with mail_server() as server:
         server.replies[command] = reply
-        assert reason in await failure(mailer(server.port, username="headwater", password=PASSWORD))
+        with pytest.raises(OutboundFailed) as raised:
+            await mailer(server.port, username="headwater", password=PASSWORD).send(1, MAIL)
+        assert reason in str(raised.value)
+        assert PASSWORD not in str(raised.value)
+        is_final = reply.startswith("5") and command != "AUTH"  # the operator may mend a password meanwhile
+        assert isinstance(raised.value, OutboundRefused) == is_final
     assert server.mails == []
 
 

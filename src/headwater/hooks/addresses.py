@@ -18,7 +18,7 @@ import httpcore
 
 from headwater.hooks.aside import Aside
 from headwater.hooks.streams import BoundedStream
-from headwater.services.outbound import OutboundFailed
+from headwater.services.outbound import OutboundFailed, OutboundRefused
 
 IpAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolve: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]
@@ -109,7 +109,7 @@ class CheckedNetwork(httpcore.AsyncNetworkBackend):
             raise OutboundFailed(f"{host} cannot be found: check the host name in the URL") from None
         allowed = [address for address in addresses if self._allowed.allow(host, address)]
         if not allowed:
-            raise OutboundFailed(
+            raise OutboundRefused(
                 f"{host} is this machine or in a private network, which may not be called; "
                 "the operator can allow it with the setting hooks.allow_hosts"
             )
@@ -140,7 +140,7 @@ class CheckedNetwork(httpcore.AsyncNetworkBackend):
         timeout: float | None = None,  # noqa: ASYNC109  httpcore's interface
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        raise OutboundFailed("sockets of this machine may not be called")
+        raise OutboundRefused("sockets of this machine may not be called")
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

@@ -19,7 +19,7 @@ from functools import partial
 from headwater.errors import ConfigurationError
 from headwater.hooks.aside import Aside
 from headwater.logs import Log
-from headwater.services.outbound import MAX_BODY_LENGTH, MAX_SUBJECT_LENGTH, Mail, OutboundFailed
+from headwater.services.outbound import MAX_BODY_LENGTH, MAX_SUBJECT_LENGTH, Mail, OutboundFailed, OutboundRefused
 from headwater.services.quotas import Quota
 from headwater.setting_kinds import is_mail_address
 from headwater.settings import MailSecurity, MailSettings
@@ -65,7 +65,7 @@ class SmtpMailer:
     async def send(self, account_id: int, mail: Mail) -> None:
         """As `Mailer.send` says."""
         if not self.is_set_up:
-            raise OutboundFailed("no mail server is set up: the operator names one with the setting mail.host")
+            raise OutboundRefused("no mail server is set up: the operator names one with the setting mail.host")
         message = self._message(mail)
         if self._present >= AT_ONCE + MAX_WAITING:
             raise OutboundFailed("too many mails are waiting for the mail server: try again later")
@@ -85,11 +85,11 @@ class SmtpMailer:
 
     def _message(self, mail: Mail) -> EmailMessage:
         if not 0 < len(mail.to) <= MAX_RECIPIENTS or not all(map(is_mail_address, mail.to)):
-            raise OutboundFailed("the mail has no address, too many, or one that is none")
+            raise OutboundRefused("the mail has no address, too many, or one that is none")
         if len(mail.subject) > MAX_SUBJECT_LENGTH or _CONTROLS.search(mail.subject):
-            raise OutboundFailed(f"the subject must be one line of at most {MAX_SUBJECT_LENGTH} characters")
+            raise OutboundRefused(f"the subject must be one line of at most {MAX_SUBJECT_LENGTH} characters")
         if len(mail.body) > MAX_BODY_LENGTH:
-            raise OutboundFailed(f"the mail is longer than {MAX_BODY_LENGTH} characters")
+            raise OutboundRefused(f"the mail is longer than {MAX_BODY_LENGTH} characters")
         message = EmailMessage(policy=SMTP)
         message["From"] = self._settings.from_address
         message["To"] = ", ".join(mail.to)
@@ -112,9 +112,10 @@ class SmtpMailer:
             raise OutboundFailed(f"the mail server cannot do what is needed, see mail.security: {error}") from None
         except smtplib.SMTPRecipientsRefused as error:
             code, text = next(iter(error.recipients.values()))
-            raise OutboundFailed(f"the mail server refuses the recipient: {_said(code, text)}") from None
+            raise _refused(code, f"the mail server refuses the recipient: {_said(code, text)}") from None
         except smtplib.SMTPResponseException as error:
-            raise OutboundFailed(f"the mail server refuses: {_said(error.smtp_code, error.smtp_error)}") from None
+            said = _said(error.smtp_code, error.smtp_error)
+            raise _refused(error.smtp_code, f"the mail server refuses: {said}") from None
         except smtplib.SMTPException:
             raise OutboundFailed(f"the mail server {host} broke off, or took longer than mail.timeout_s") from None
         except ssl.SSLCertVerificationError as error:
@@ -156,6 +157,11 @@ def _read_password(settings: MailSettings) -> str:
         reason = getattr(error, "strerror", None) or "it is not text"
         raise ConfigurationError(f"mail.password_file: {path} cannot be read: {reason}") from None
     return lines[0] if lines else ""
+
+
+def _refused(code: int, reason: str) -> OutboundFailed:
+    """What a reply means: one of 500 and above is for good (RFC 5321, 4.2.1)."""
+    return (OutboundRefused if code >= 500 else OutboundFailed)(reason)
 
 
 def _said(code: int, text: bytes | str) -> str:

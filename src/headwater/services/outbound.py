@@ -19,6 +19,10 @@ class OutboundFailed(RequestError):
     """It was not sent, or not answered as wanted. Says why, fit for the owner's eyes: no password, no header."""
 
 
+class OutboundRefused(OutboundFailed):
+    """Not done, and trying again would not help."""
+
+
 @dataclass(frozen=True, slots=True)
 class OutboundRequest:
     """One HTTP request to somewhere else."""

@@ -9,7 +9,7 @@ import re
 
 import httpx
 
-from headwater.services.outbound import OutboundFailed, OutboundRequest
+from headwater.services.outbound import OutboundRefused, OutboundRequest
 
 METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH")
 MAX_URL_LENGTH = 4096
@@ -37,51 +37,53 @@ request."""
 
 
 def parse_url(text: str) -> httpx.URL:
-    """Raises OutboundFailed for anything but http:// or https:// with a host and without user name or password."""
+    """Raises OutboundRefused for anything but http:// or https:// with a host and without user name or password."""
     if len(text) > MAX_URL_LENGTH:
-        raise OutboundFailed(f"the URL is longer than {MAX_URL_LENGTH} characters")
+        raise OutboundRefused(f"the URL is longer than {MAX_URL_LENGTH} characters")
     if any(character.isspace() or not character.isprintable() for character in text):
-        raise OutboundFailed("the URL holds blanks or control characters: write a blank as %20")
+        raise OutboundRefused("the URL holds blanks or control characters: write a blank as %20")
     try:
         url = httpx.URL(text)
         host, port = url.host, url.port
     except (httpx.InvalidURL, ValueError):
-        raise OutboundFailed("the URL cannot be read: check its host and port") from None
+        raise OutboundRefused("the URL cannot be read: check its host and port") from None
     if url.scheme not in ("http", "https") or not host or "\\" in text.partition("?")[0]:
-        raise OutboundFailed("the URL must begin with http:// or https:// and a host name")
+        raise OutboundRefused("the URL must begin with http:// or https:// and a host name")
     if url.userinfo:
-        raise OutboundFailed("the URL holds a user name: put it and the password into their own fields")
+        raise OutboundRefused("the URL holds a user name: put it and the password into their own fields")
     if port is not None and not 0 < port < 65_536:
-        raise OutboundFailed("the port in the URL must be 1 to 65535")
+        raise OutboundRefused("the port in the URL must be 1 to 65535")
     return url
 
 
 def check_request(request: OutboundRequest, max_body_bytes: int) -> httpx.URL:
-    """The URL of a request that may be sent as far as its looks go. Raises OutboundFailed."""
+    """The URL of a request that may be sent as far as its looks go. Raises OutboundRefused."""
     if request.method not in METHODS:
-        raise OutboundFailed(f"the method must be one of {', '.join(METHODS)}")
+        raise OutboundRefused(f"the method must be one of {', '.join(METHODS)}")
     if len(request.body) > max_body_bytes:
-        raise OutboundFailed(f"the body has {len(request.body)} bytes; hooks.max_request_bytes allows {max_body_bytes}")
+        raise OutboundRefused(
+            f"the body has {len(request.body)} bytes; hooks.max_request_bytes allows {max_body_bytes}"
+        )
     if len(request.headers) > MAX_HEADERS:
-        raise OutboundFailed(f"there are more than {MAX_HEADERS} headers")
+        raise OutboundRefused(f"there are more than {MAX_HEADERS} headers")
     for name, value in request.headers:
         check_header(name, value)
     if sum(name.lower() == "host" for name, _ in request.headers) > 1:
-        raise OutboundFailed(
+        raise OutboundRefused(
             "the header Host is given twice: a server and what stands before it may heed different ones"
         )
     if not request.username.isprintable() or ":" in request.username or not request.password.isprintable():
-        raise OutboundFailed("user name and password hold no control characters, and the user name no colon")
+        raise OutboundRefused("user name and password hold no control characters, and the user name no colon")
     return parse_url(request.url)
 
 
 def check_header(name: str, value: str) -> None:
-    """Raises OutboundFailed for what is no header, or not the caller's to set."""
+    """Raises OutboundRefused for what is no header, or not the caller's to set."""
     if not _TOKEN.fullmatch(name):
-        raise OutboundFailed("the name of a header may have letters, digits and hyphens only")
+        raise OutboundRefused("the name of a header may have letters, digits and hyphens only")
     if name.lower() in _OURS:
-        raise OutboundFailed(f"the header {name} is set by Headwater: leave it out")
+        raise OutboundRefused(f"the header {name} is set by Headwater: leave it out")
     if len(value) > MAX_HEADER_LENGTH or not (value.isprintable() or value.replace("\t", " ").isprintable()):
-        raise OutboundFailed(f"the value of the header {name} is too long or holds line breaks or control characters")
+        raise OutboundRefused(f"the value of the header {name} is too long or holds line breaks or control characters")
     if name.lower() == "host" and not _HOST_VALUE.fullmatch(value):
-        raise OutboundFailed("the header Host must be a host name, with a port if need be")
+        raise OutboundRefused("the header Host must be a host name, with a port if need be")

@@ -10,7 +10,7 @@ from rule_house import PUBLISH, RuleHouse, WorldOutside
 
 from headwater.errors import BadRequest, Conflict, NotFound, StorageError, TooManyRequests
 from headwater.model.entry import EntryUpdate
-from headwater.services.outbound import Mail, OutboundFailed
+from headwater.services.outbound import Mail, OutboundFailed, OutboundRefused
 from headwater.services.rules import journal, running
 from headwater.services.rules.carriers import Carriers
 from headwater.services.rules.definitions import (
@@ -108,9 +108,10 @@ async def test_nothing_is_tried_again_for_an_account_that_was_removed(rules_hous
     assert len(house.outside.requests) == 1
 
 
-async def test_what_will_not_pass_is_tried_once(rules_house: RuleHouse) -> None:
+@pytest.mark.parametrize("failure", [404, OutboundRefused("answered with HTTP 404")])
+async def test_what_will_not_pass_is_tried_once(rules_house: RuleHouse, failure: Exception | int) -> None:
     house = rules_house
-    house.outside.failures = [404]
+    house.outside.failures = [failure]
     rule = await house.watch(HOT, WEBHOOK, PUBLISH)
     await house.send("31")
     (run,) = await house.history(rule)

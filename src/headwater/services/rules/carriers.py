@@ -14,6 +14,7 @@ from headwater.services.outbound import (
     Mailer,
     OutboundAnswer,
     OutboundFailed,
+    OutboundRefused,
     OutboundRequest,
     Publisher,
     Sender,
@@ -64,10 +65,6 @@ class Carriers:
     """An account's own mail address."""
 
 
-class NotPossible(OutboundFailed):
-    """Not done, and trying again would not help."""
-
-
 def describe_action(action: Action) -> str:
     """What an action is, without anything secret: an address's path may hold a key."""
     match action:
@@ -93,17 +90,17 @@ async def carry_out(action: Action, account_id: int, occasion: Occasion, carrier
     match action:
         case CallThingHttp(thing_http_id):
             if carriers.thing_https is None:
-                raise NotPossible("this server has no ThingHTTP")
+                raise OutboundRefused("this server has no ThingHTTP")
             return _judged(await carriers.thing_https.run(account_id, thing_http_id))
         case QueueCommand(talkback_id, command):
             if carriers.talkbacks is None:
-                raise NotPossible("this server has no TalkBack")
+                raise OutboundRefused("this server has no TalkBack")
             filled = fill(command, occasion, line_escape)[:MAX_COMMAND_LENGTH]
             await carriers.talkbacks.add_command(account_id, talkback_id, filled)
             return "queued"
         case Publish(topic, payload, qos, retain):
             if carriers.publisher is None:
-                raise NotPossible("this server cannot publish for rules")
+                raise OutboundRefused("this server cannot publish for rules")
             content = fill(payload, occasion, escape_like(payload)).encode()
             await carriers.publisher.publish(account_id, topic, content, qos=qos, retain=retain)
             return "published"
@@ -111,18 +108,18 @@ async def carry_out(action: Action, account_id: int, occasion: Occasion, carrier
             return await _send_mail(action, account_id, occasion, carriers)
         case CallWebhook():
             if carriers.sender is None:
-                raise NotPossible("this server cannot send HTTP requests")
+                raise OutboundRefused("this server cannot send HTTP requests")
             return _judged(await carriers.sender.send(account_id, _request(action, occasion)))
 
 
 async def _send_mail(action: SendMail, account_id: int, occasion: Occasion, carriers: Carriers) -> str:
     if carriers.mailer is None or not carriers.mailer.is_set_up:
-        raise NotPossible("no mail server is set up; the operator names one in the settings")
+        raise OutboundRefused("no mail server is set up; the operator names one in the settings")
     to = action.to
     if not to:
         address = carriers.address_of(account_id) if carriers.address_of is not None else None
         if not address:
-            raise NotPossible("the account has no mail address; name one in the rule")
+            raise OutboundRefused("the account has no mail address; name one in the rule")
         to = (address,)
     # Cut, because an alarm in part is better than none.
     subject = line_escape(fill(action.subject, occasion))[:MAX_SUBJECT_LENGTH]
@@ -143,8 +140,8 @@ def _request(action: CallWebhook, occasion: Occasion) -> OutboundRequest:
 
 
 def _judged(answer: OutboundAnswer) -> str:
-    """How an answer reads. Raises OutboundFailed for what may succeed later, NotPossible for what will not."""
+    """How an answer reads. Raises OutboundFailed for what may succeed later, OutboundRefused for what will not."""
     if answer.status < 400:
         return f"HTTP {answer.status}"
     passes = answer.status >= 500 or answer.status in (408, 425, 429)
-    raise (OutboundFailed if passes else NotPossible)(f"answered with HTTP {answer.status}")
+    raise (OutboundFailed if passes else OutboundRefused)(f"answered with HTTP {answer.status}")

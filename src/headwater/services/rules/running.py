@@ -14,8 +14,8 @@ from headwater.errors import HeadwaterError
 from headwater.logs import Log
 from headwater.model.entry import Entry
 from headwater.services.access import Access
-from headwater.services.outbound import OutboundFailed
-from headwater.services.rules.carriers import Carriers, NotPossible, carry_out, describe_action, is_worth_retrying
+from headwater.services.outbound import OutboundFailed, OutboundRefused
+from headwater.services.rules.carriers import Carriers, carry_out, describe_action, is_worth_retrying
 from headwater.services.rules.definitions import Action, ActionResult, Outcome, Rule, Run
 from headwater.services.rules.placeholders import Occasion
 from headwater.settings import RuleSettings
@@ -182,7 +182,7 @@ class Runner:
                 reason, may_pass = f"took longer than {ACTION_TIMEOUT_S:.0f} s", True
             except HeadwaterError as error:
                 reason = str(error)
-                may_pass = isinstance(error, OutboundFailed) and not isinstance(error, NotPossible)
+                may_pass = isinstance(error, OutboundFailed) and not isinstance(error, OutboundRefused)
             except Exception:  # whoever carried it out has a fault; the other actions have not
                 log.exception("an action failed unexpectedly")
                 reason, may_pass = "failed unexpectedly; the server's log says more", False
