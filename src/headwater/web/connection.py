@@ -43,6 +43,7 @@ MIN_BYTES_PER_S = 1_024
 """A client slower than this, in either direction, is cut off at its deadline."""
 
 _HEAD_END = re.compile(rb"\n\r?\n")
+_LENGTH = re.compile(rb"\ncontent-length:[ \t]*([0-9]{1,12})[ \t]*\r?\n", re.IGNORECASE)
 _LINE_ENDS = (b"\n", b"\r\n")
 
 Pipeline = deque[tuple[RequestResponseCycle, ASGI3Application]]
@@ -150,6 +151,8 @@ class HttpConnection(HttpToolsProtocol):
         else:
             found = _HEAD_END.search(data)
             end = 0 if found is None else found.end()
+            if end < len(data) and (said := _LENGTH.search(data, 0, end)) and end + int(said[1]) == len(data):
+                end = 0  # one request and its body, as nearly always
         return (data[:end], data[end:]) if end > 0 else (data, b"")
 
     def _parse(self, data: bytes, rest: bytes) -> bool:

@@ -98,10 +98,16 @@ def parse_field_publish(number: int, payload: bytes, limits: WriteLimits) -> Ent
 def parse_update(parameters: Mapping[str, str], limits: WriteLimits, names: FieldNames = STANDARD) -> EntryUpdate:
     """The parameters of `/update`. None of them is required. `names` are those of the channel's fields. Raises
     TooLarge."""
-    fields = {names[name]: str(value) for name, value in parameters.items() if name in names}
-    others = {_OTHERS[name]: str(value) for name, value in parameters.items() if name in _OTHERS}
+    fields: dict[int, str] = {}
+    others: dict[str, str] = {}
+    for name, value in parameters.items():
+        number = names.get(name)
+        if number is not None:
+            fields[number] = str(value)
+        elif name in _OTHERS:
+            others[_OTHERS[name]] = str(value)
     _check_sizes(fields, others, limits)
-    return _with_others(fields, others, parse_zone(parameters) or UTC)
+    return _with_others(fields, others, parse_zone(parameters) or UTC) if others else EntryUpdate(fields)
 
 
 def parse_entry_change(
@@ -151,6 +157,9 @@ def _decode(payload: bytes, limits: WriteLimits) -> str:
 
 
 def _check_sizes(fields: Mapping[int, str], others: Mapping[str, str], limits: WriteLimits) -> None:
+    surely_fits = limits.max_field_bytes // 4  # a character has four bytes at most
+    if all(len(value) <= surely_fits for value in (*fields.values(), *others.values())):
+        return
     named = [(f"field{number}", value) for number, value in fields.items()]
     for name, value in (*named, *others.items()):
         if len(value) * 4 > limits.max_field_bytes and len(value.encode()) > limits.max_field_bytes:
