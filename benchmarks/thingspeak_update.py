@@ -2,7 +2,7 @@
 
 Both get the same bytes from the same client, a kept connection a device, one request outstanding on each. Usage:
 
-    python benchmarks/thingspeak_update.py [--only post] [--seconds 3] [--rounds 3] [--connections 200]
+    python benchmarks/thingspeak_update.py [--only post] [--seconds 3] [--rounds 3] [--connections 1000]
 
 Ends with status 1 when a target is missed.
 """
@@ -68,7 +68,7 @@ def render_request(method: str, key: str, source: random.Random) -> bytes:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser, ["get", "post"])
-    parser.add_argument("--connections", type=int, default=200)
+    parser.add_argument("--connections", type=int, default=1000)
     arguments = parser.parse_args()
 
     def load(method: str) -> Load:
