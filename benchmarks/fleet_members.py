@@ -33,6 +33,7 @@ QUIET_S = 15.0
 """What has not been acknowledged after so long without any acknowledgement is lost."""
 HEADER_QOS1 = 0x32
 PROBE_TIMEOUT_S = 10.0
+RESULT_TIMEOUT_S = 120.0
 POLL_INTERVAL_S = 0.002
 
 
@@ -182,7 +183,7 @@ class Prober:
 
     def result(self) -> tuple[list[int], list[float]]:
         """How many each member sent, and how long after sending each was readable, in seconds."""
-        result = self._answers.get(timeout=60)
+        result = self._answers.get(timeout=RESULT_TIMEOUT_S)
         self._process.join()
         return result
 
